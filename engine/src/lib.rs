@@ -1,1 +1,60 @@
-//! Placeholder.
+//! An orchestrator for one machine that speaks Marathon's REST API, version 2.
+//!
+//! It starts, watches, probes, kills and restarts processes, and it answers as a Marathon 1.10 with
+//! a single agent would: `dcos marathon …`, marathon-python, marathon-lb or `curl` need not know the
+//! difference. It runs inside the caller's tokio runtime, which must have its IO and time drivers
+//! enabled, and it prints nothing: what a person must know goes to [`Config::on_notice`].
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), teal_engine::StartError> {
+//! let engine = teal_engine::Engine::start(teal_engine::Config::new("/var/lib/teal")).await?;
+//! let url = format!("http://{}/v2/apps", engine.address());
+//! engine.stop().await;
+//! # drop(url);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it does not do
+//! Containers, other users, readiness checks, artifacts, secrets and groups are refused with a 422
+//! that names the field. `cpus`, `mem` and `disk` are kept and shown but not enforced. State is not
+//! kept across a restart: apps are gone, and tasks that a killed engine left behind are ended when
+//! the next one starts on the same folder, so that no port stays taken.
+//!
+//! # Where it differs from Marathon on purpose
+//! * Until a task's first success its checks are asked every quarter of a second, so that a
+//!   start-up is noticed at once; failures still count once per interval only.
+//! * Undoing a deployment keeps tasks that already run the old configuration instead of restarting
+//!   them.
+//! * A rolling restart that nothing else can move lets an unhealthy old instance go.
+//! * After a kill the rest of a process group keeps its grace period although its leader is gone.
+//!
+//! # Where to read next
+//! `world` decides and `shell` acts; `api` is the HTTP side; `definition`, `health`, `rolling`,
+//! `backoff`, `deployment`, `ports` and `environment` are rules without any IO.
+
+mod api;
+mod backoff;
+mod definition;
+mod deployment;
+mod environment;
+mod events;
+#[cfg(test)]
+mod fixtures;
+mod health;
+mod identity;
+mod issues;
+mod model;
+mod ports;
+mod probe;
+mod processes;
+mod refusal;
+mod rolling;
+mod shell;
+mod supervisor;
+mod time;
+mod world;
+
+mod engine;
+
+pub use engine::{Config, Engine, Notice, StartError};

@@ -1,0 +1,101 @@
+//! The four things a decision is made from, seen from the direction of travel: what is coming, what is leaving.
+
+use crate::definition::PendingSource;
+use crate::journal::State;
+use crate::name::InstanceId;
+use crate::observation::{Instance, Observation, Phase};
+use crate::plan::Plan;
+use crate::settings::Gate;
+use crate::time::Moment;
+
+pub(super) struct Sides<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) state: &'a State,
+    pub(super) seen: &'a Observation,
+    pub(super) now: Moment,
+}
+
+impl Sides<'_> {
+    pub(super) fn incoming(&self) -> impl Iterator<Item = &Instance> {
+        self.seen.instances(self.incoming_role())
+    }
+
+    pub(super) fn outgoing(&self) -> impl Iterator<Item = &Instance> {
+        self.seen.instances(self.outgoing_role())
+    }
+
+    /// How many incoming instances are healthy and serving.
+    pub(super) fn incoming_capacity(&self) -> usize {
+        self.incoming().filter(|one| one.is_capacity()).count()
+    }
+
+    pub(super) fn is_settled(&self, one: &Instance) -> bool {
+        one.is_settled(self.plan.settings.min_healthy_time, self.now)
+    }
+
+    pub(super) fn is_killed(&self, id: &InstanceId) -> bool {
+        self.state.killed.contains_key(id)
+    }
+
+    /// Leaving, alive, out of the pool, and not told to stop yet.
+    pub(super) fn draining(&self) -> impl Iterator<Item = &Instance> {
+        self.outgoing().filter(|one| {
+            !one.is_in_pool() && one.phase != Phase::Stopping && !self.is_killed(&one.id)
+        })
+    }
+
+    pub(super) fn is_drained(&self, one: &Instance) -> bool {
+        one.looks_idle() && one.idle_samples >= self.plan.settings.drain_samples
+    }
+
+    /// A GREEN that no pool ever held has received nothing: there is nothing to drain, unless its gauge says so. BLUE
+    /// gets no such benefit: who knows who else sends it work.
+    pub(super) fn never_served(&self, one: &Instance) -> bool {
+        let green = self.state.is_back();
+        let busy = matches!(one.pending, crate::observation::Pending::Count(count) if count > 0);
+        green && !self.state.served.contains(&one.id) && one.traffic == crate::observation::Traffic::Out && !busy
+    }
+
+    /// When an instance began to drain, as far as its deadline goes: not before it was permitted to stop.
+    pub(super) fn drain_began(&self, one: &Instance) -> Moment {
+        let withdrawn = self.state.withdrawn.get(&one.id).copied().unwrap_or(self.state.anchor);
+        let warm_until = match (self.state.bake_began, self.state.is_back()) {
+            (Some(began), false) if !self.state.bake_ended => began + self.plan.settings.keep_blue(),
+            (_, _) => withdrawn,
+        };
+        withdrawn.max(warm_until).max(self.state.anchor)
+    }
+
+    pub(super) fn is_overdue(&self, one: &Instance) -> bool {
+        self.now >= self.drain_began(one) + self.plan.settings.drain_deadline
+    }
+
+    pub(super) fn needs_gate(&self, gate: Gate) -> bool {
+        !self.state.is_back()
+            && self.plan.blue.is_some()
+            && self.plan.settings.gates.contains(&gate)
+            && !self.state.open_gates.contains(&gate)
+    }
+
+    /// Nothing outgoing gets traffic any more, and the incoming revision is complete.
+    pub(super) fn is_shifted(&self) -> bool {
+        let target = self.plan.target(self.incoming_role()) as usize;
+        !self.outgoing().any(Instance::is_in_pool) && self.incoming_capacity() >= target
+    }
+
+    /// Whether BLUE, out of the pool, may be stopped: the bake is over and the gate is open. Back, nothing is kept warm.
+    pub(super) fn is_warm_time_over(&self) -> bool {
+        if self.state.is_back() {
+            return true;
+        }
+        let keep = self.plan.settings.keep_blue();
+        let baked = keep.0 == 0
+            || self.state.bake_ended
+            || self.state.bake_began.is_some_and(|began| began + keep <= self.now);
+        baked && !self.needs_gate(Gate::Retire)
+    }
+
+    pub(super) fn is_watched(&self) -> bool {
+        *self.plan.pending(self.outgoing_role()) != PendingSource::None
+    }
+}

@@ -1,0 +1,203 @@
+//! What is waited for, until when, and what happens then. Nothing waits without all three.
+
+use super::sides::Sides;
+use crate::action::Lock;
+use crate::observation::{Health, Instance, Phase, Revision};
+use crate::plan::{EFFECT_DEADLINE, KILL_DEADLINE};
+use crate::settings::{Gate, OnDrainDeadline};
+use crate::time::{Moment, Span};
+use serde::{Deserialize, Serialize};
+
+/// Why nothing is done at this moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// What kind of thing is waited for.
+    pub on: WaitingFor,
+    /// The same as a sentence for people, without a full stop.
+    pub text: String,
+    /// When to look again at the latest.
+    pub until: Moment,
+    /// When the waiting ends.
+    pub deadline: Moment,
+    /// What happens then.
+    pub then: Then,
+}
+
+/// What kind of thing is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WaitingFor {
+    /// Incoming instances to start and become healthy.
+    Health,
+    /// Healthy instances to have been so for `min_healthy_time`.
+    Settling,
+    /// A person to promote, or to resume.
+    Operator,
+    /// The bake to end.
+    Bake,
+    /// Outgoing instances to drain.
+    Drain,
+    /// Instances that were told to stop to be gone.
+    Stop,
+    /// Somebody else's change to end.
+    Lock,
+    /// An action's effect to be seen.
+    Effect,
+    /// A system to be seen again.
+    Sight,
+}
+
+/// What happens at a deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Then {
+    /// The deployment goes on.
+    GoOn,
+    /// teal rolls back.
+    RollBack,
+    /// teal stops and calls for a person.
+    Stuck,
+}
+
+impl Sides<'_> {
+    /// Returns everything that is waited for, the most telling first.
+    pub(super) fn waits(&self) -> Vec<Waiting> {
+        let all = [
+            self.gate(),
+            self.locked(),
+            self.starting(),
+            self.settling(),
+            self.drain(),
+            self.bake(),
+            self.stopping(),
+        ];
+        all.into_iter().flatten().collect()
+    }
+
+    fn gate(&self) -> Option<Waiting> {
+        let (gate, reached) = self.state.gate?;
+        if !self.needs_gate(gate) {
+            return None;
+        }
+        let deadline = reached.max(self.state.anchor) + self.plan.settings.patience;
+        let what = match gate {
+            Gate::Shift => "GREEN gets its first traffic",
+            Gate::Retire => "BLUE, still warm, is stopped",
+        };
+        Some(Waiting {
+            on: WaitingFor::Operator,
+            text: format!("gate `{gate}`: a person promotes before {what} (`teal promote {}`)", self.plan.service),
+            until: deadline,
+            deadline,
+            then: Then::RollBack,
+        })
+    }
+
+    /// Somebody's change keeps teal from scaling or stopping where it has to.
+    fn locked(&self) -> Option<Waiting> {
+        let kill = !self.victims().is_empty() && self.outgoing_lock() == Lock::Respect;
+        let blocked = |revision: Option<&Revision>, needed: bool| {
+            revision.filter(|revision| revision.locked && needed).map(|revision| revision.id.clone())
+        };
+        let outgoing = blocked(self.seen.revision(self.outgoing_role()), kill);
+        let scale = self.next_size().is_some() && self.state.is_back();
+        let id = outgoing.or_else(|| blocked(self.seen.revision(self.incoming_role()), scale))?;
+        let deadline = self.state.acted_at.max(self.state.anchor) + EFFECT_DEADLINE;
+        Some(Waiting {
+            on: WaitingFor::Lock,
+            text: format!("{id} is locked by a change under way"),
+            until: self.now + Span::seconds(1),
+            deadline,
+            then: self.then_turn_back(),
+        })
+    }
+
+    /// Incoming instances are wanted and not all of them are healthy.
+    fn starting(&self) -> Option<Waiting> {
+        let role = self.incoming_role();
+        let revision = self.seen.revision(role)?;
+        let since = revision.unsettled_since?;
+        let well = revision.instances.iter().filter(|one| one.is_well() && one.current).count();
+        if well >= revision.wanted as usize {
+            return None;
+        }
+        let began = since.max(self.state.launched_at).max(self.state.anchor);
+        let deadline = began + self.plan.settings.healthy_deadline;
+        let mut text = format!("{well} of {} {role} instances are healthy", revision.wanted);
+        if let Some(sick) = revision.instances.iter().find(|one| one.health == Health::Unhealthy) {
+            text.push_str(&format!("; {} is unhealthy", sick.id));
+        }
+        Some(Waiting { on: WaitingFor::Health, text, until: deadline, deadline, then: self.then_turn_back() })
+    }
+
+    fn settling(&self) -> Option<Waiting> {
+        let settle = self.plan.settings.min_healthy_time;
+        let role = self.incoming_role();
+        let moments = self.incoming().filter(|one| !one.is_in_pool()).filter_map(|one| one.settles_at(settle));
+        let until = moments.filter(|at| *at > self.now).min()?;
+        let text = format!("{role} instances are healthy and must stay so for {settle}");
+        Some(Waiting { on: WaitingFor::Settling, text, until, deadline: until, then: Then::GoOn })
+    }
+
+    fn drain(&self) -> Option<Waiting> {
+        if self.outgoing().any(Instance::is_in_pool) || self.is_warm_time_over() {
+            self.drain_of(self.draining().filter(|one| !self.is_drained(one) && !self.never_served(one)).collect())
+        } else {
+            None
+        }
+    }
+
+    fn drain_of(&self, busy: Vec<&Instance>) -> Option<Waiting> {
+        let settings = &self.plan.settings;
+        let slowest = busy.iter().min_by_key(|one| self.drain_began(one))?;
+        let began = self.drain_began(slowest);
+        let due = began + settings.drain_deadline;
+        let (deadline, then) = match (settings.on_drain_deadline, self.state.is_back()) {
+            (OnDrainDeadline::Rollback, false) => (due, Then::RollBack),
+            (OnDrainDeadline::Rollback, true) => (due, Then::Stuck),
+            (OnDrainDeadline::Wait, _) => (began + settings.patience.max(settings.drain_deadline), Then::Stuck),
+            (OnDrainDeadline::Force, _) => (due, Then::GoOn),
+        };
+        let mut text = format!("{} {} {} drain: {}", busy.len(), self.outgoing_role(), plural(busy.len()), self.load(slowest));
+        if self.now >= due {
+            text.push_str(&format!("; overdue since {}", self.now.since(due)));
+        }
+        let until = self.now + settings.drain_interval;
+        Some(Waiting { on: WaitingFor::Drain, text, until, deadline, then })
+    }
+
+    /// What keeps one instance from being drained, as a person would say it.
+    fn load(&self, one: &Instance) -> String {
+        let in_flight = one.in_flight.map_or_else(|| "unknown".to_owned(), |count| count.to_string());
+        let pending = match &one.pending {
+            crate::observation::Pending::Unknown(why) => format!("pending unknown ({why})"),
+            other => format!("pending {other}"),
+        };
+        let pending = if self.is_watched() { pending } else { "pending not watched".to_owned() };
+        format!("{} has in-flight {in_flight}, {pending}", one.id)
+    }
+
+    fn bake(&self) -> Option<Waiting> {
+        let began = self.state.bake_began?;
+        if self.is_warm_time_over() || self.needs_gate(Gate::Retire) {
+            return None;
+        }
+        let until = began + self.plan.settings.keep_blue();
+        let text = format!("BLUE stays warm: `teal rollback {}` brings it back at once", self.plan.service);
+        Some(Waiting { on: WaitingFor::Bake, text, until, deadline: until, then: Then::GoOn })
+    }
+
+    fn stopping(&self) -> Option<Waiting> {
+        let dying = |one: &&Instance| self.is_killed(&one.id) || one.phase == Phase::Stopping;
+        let first = self.outgoing().filter(dying).min_by_key(|one| self.state.killed.get(&one.id))?;
+        let killed = self.state.killed.get(&first.id).copied().unwrap_or(self.state.acted_at);
+        let count = self.outgoing().filter(dying).count();
+        let text = format!("{count} {} {} told to stop {} not gone yet", self.outgoing_role(), plural(count), if count == 1 { "is" } else { "are" });
+        let deadline = killed.max(self.state.anchor) + KILL_DEADLINE;
+        Some(Waiting { on: WaitingFor::Stop, text, until: self.now + Span::seconds(1), deadline, then: Then::Stuck })
+    }
+}
+
+const fn plural(count: usize) -> &'static str {
+    if count == 1 { "instance" } else { "instances" }
+}

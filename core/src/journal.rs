@@ -1,0 +1,170 @@
+//! The durable record of a deployment, and the state that is its fold.
+//!
+//! An entry is written before what it announces is done, so a journal cut off anywhere tells no lie: at worst an
+//! action that it announces has not been carried out, and every action may be carried out twice.
+
+mod state;
+
+pub use state::{Attempt, Direction, Force, IllegalEntry, State};
+
+use crate::action::Action;
+use crate::name::{InstanceId, Role};
+use crate::observation::{Health, Observation, Pending, Phase, Traffic};
+use crate::plan::Plan;
+use crate::time::Moment;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// One line of the journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its number: 1 for the first, then one more each.
+    pub seq: u64,
+    /// When it was written.
+    pub at: Moment,
+    /// What it records.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// What an entry records.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "event")]
+pub enum Event {
+    /// The deployment begins. Always the first entry, and only that.
+    Begun {
+        /// Its plan.
+        plan: Box<Plan>,
+    },
+    /// An action is about to be carried out.
+    Intended {
+        /// The action.
+        action: Action,
+    },
+    /// An action has been carried out as far as a driver can tell; its effect is observed, not believed.
+    Performed {
+        /// Which: the number of the entry that intended it.
+        intent: u64,
+    },
+    /// An action could not be carried out.
+    Failed {
+        /// Which: the number of the entry that intended it.
+        intent: u64,
+        /// Why, as a sentence.
+        reason: String,
+        /// Whether it is worth trying again.
+        retry: bool,
+    },
+    /// The operator asked for something.
+    Asked {
+        /// What.
+        command: Command,
+    },
+    /// The picture changed. For the report alone: no decision is made on it.
+    Seen {
+        /// The picture.
+        picture: Picture,
+    },
+    /// Another process goes on with the deployment.
+    Resumed {
+        /// Which: `host:pid`.
+        by: String,
+    },
+    /// The deployment ended.
+    Ended {
+        /// How.
+        outcome: Outcome,
+    },
+}
+
+/// What an operator can ask of a deployment under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    /// Decide nothing until told to go on.
+    Pause,
+    /// Go on.
+    Resume,
+    /// Open the gate that is waited at, or end the bake.
+    Promote {
+        /// Open every later gate too.
+        full: bool,
+    },
+    /// Bring BLUE back and remove GREEN.
+    Rollback {
+        /// Why.
+        reason: String,
+    },
+    /// Stop what does not drain.
+    Force {
+        /// Why; it stands in the report.
+        reason: String,
+    },
+}
+
+/// How a deployment ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "outcome")]
+pub enum Outcome {
+    /// GREEN serves, BLUE is gone.
+    Completed,
+    /// BLUE serves at its full count, GREEN is gone.
+    RolledBack {
+        /// Why it was turned back.
+        reason: String,
+    },
+    /// A person is needed. The only outcome that is not final: `resume`, `rollback` and `force` go on from it.
+    Stuck {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What is worth remembering of a look, for the report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Picture {
+    /// Healthy, serving instances of both roles.
+    pub capacity: usize,
+    /// Every instance, by id.
+    pub instances: BTreeMap<InstanceId, Glance>,
+}
+
+/// What is worth remembering of an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Glance {
+    /// Its role.
+    pub role: Role,
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// What its checks say.
+    pub health: Health,
+    /// Whether it gets requests.
+    pub traffic: Traffic,
+    /// Requests under way, told only while it drains.
+    pub in_flight: Option<u64>,
+    /// Pending operations, told only while it drains.
+    pub pending: Option<Pending>,
+}
+
+impl Picture {
+    /// Returns the picture of an observation.
+    #[must_use]
+    pub fn of(seen: &Observation) -> Self {
+        let mut instances = BTreeMap::new();
+        for role in [Role::Blue, Role::Green] {
+            for one in seen.instances(role) {
+                let leaving = one.traffic == Traffic::Draining;
+                let glance = Glance {
+                    role,
+                    phase: one.phase,
+                    health: one.health,
+                    traffic: one.traffic,
+                    in_flight: one.in_flight.filter(|_| leaving),
+                    pending: leaving.then(|| one.pending.clone()),
+                };
+                instances.insert(one.id.clone(), glance);
+            }
+        }
+        Self { capacity: seen.capacity(), instances }
+    }
+}

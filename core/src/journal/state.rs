@@ -1,0 +1,312 @@
+//! The fold of a journal: all that decisions remember.
+
+use super::{Command, Entry, Event, Outcome};
+use crate::action::{Action, InstanceAction, Mark, PoolAction};
+use crate::name::InstanceId;
+use crate::plan::Plan;
+use crate::settings::Gate;
+use crate::time::{Moment, Span};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Which way a deployment goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "direction")]
+pub enum Direction {
+    /// From BLUE to GREEN.
+    Forward,
+    /// From GREEN back to BLUE. There is no way from here to forward again.
+    Back {
+        /// Why it was turned.
+        reason: String,
+    },
+}
+
+/// The operator's word that undrained instances may be stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Force {
+    /// Why.
+    pub reason: String,
+    /// When it was given: it covers what was draining then, and nothing later.
+    pub at: Moment,
+}
+
+/// How often the same action has been tried lately.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attempt {
+    /// The first try of this run of tries.
+    pub first: Moment,
+    /// The latest.
+    pub last: Moment,
+    /// How many.
+    pub count: u32,
+}
+
+/// All that decisions remember.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// The number of the last entry.
+    pub seq: u64,
+    /// When the last entry was written.
+    pub at: Moment,
+    /// Which way it goes.
+    pub direction: Direction,
+    /// Deadlines count from here at the earliest: the beginning, the turn, or when a stuck or paused deployment went on.
+    pub anchor: Moment,
+    /// When the latest batch of incoming instances was asked for.
+    pub launched_at: Moment,
+    /// When the latest action was intended.
+    pub acted_at: Moment,
+    /// Since when the operator has it paused.
+    pub paused_at: Option<Moment>,
+    /// The gate that was reached last, and when.
+    pub gate: Option<(Gate, Moment)>,
+    /// The gates that are open.
+    pub open_gates: BTreeSet<Gate>,
+    /// When the bake began.
+    pub bake_began: Option<Moment>,
+    /// Whether the operator ended the bake.
+    pub bake_ended: bool,
+    /// The operator's word that undrained instances may be stopped.
+    pub force: Option<Force>,
+    /// Instances that were ever in the pool, as far as teal knows.
+    pub served: BTreeSet<InstanceId>,
+    /// Instances that teal took out of the pool, and when.
+    pub withdrawn: BTreeMap<InstanceId, Moment>,
+    /// Instances that teal told to stop, and when first.
+    pub killed: BTreeMap<InstanceId, Moment>,
+    /// Instances whose drain deadline has been announced as passed.
+    pub overdue: BTreeSet<InstanceId>,
+    /// Recent tries, by [`Action::key`].
+    pub attempts: BTreeMap<String, Attempt>,
+    /// An action that was refused for good, and why.
+    pub refused: Option<String>,
+    /// The latest failure, for people.
+    pub last_failure: Option<String>,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+    intents: BTreeMap<u64, String>,
+}
+
+/// An entry that cannot follow what was before it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("entry {seq} cannot follow: {why}")]
+pub struct IllegalEntry {
+    /// The entry's number.
+    pub seq: u64,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+/// A run of tries is over when nothing was tried for this long.
+const TRIES_END: Span = Span::minutes(2);
+
+impl State {
+    /// Returns the plan and state that a first entry begins.
+    ///
+    /// # Errors
+    /// The entry is not a beginning.
+    pub fn begin(entry: &Entry) -> Result<(Plan, Self), IllegalEntry> {
+        let Event::Begun { plan } = &entry.event else {
+            return Err(illegal(entry.seq, "a journal begins with `begun`"));
+        };
+        if entry.seq != 1 {
+            return Err(illegal(entry.seq, "the first entry has number 1"));
+        }
+        let served = plan.blue.as_ref().map(|blue| blue.serving.clone()).unwrap_or_default();
+        let state = Self {
+            seq: entry.seq,
+            at: entry.at,
+            direction: Direction::Forward,
+            anchor: entry.at,
+            launched_at: entry.at,
+            acted_at: entry.at,
+            paused_at: None,
+            gate: None,
+            open_gates: BTreeSet::new(),
+            bake_began: None,
+            bake_ended: false,
+            force: None,
+            served,
+            withdrawn: BTreeMap::new(),
+            killed: BTreeMap::new(),
+            overdue: BTreeSet::new(),
+            attempts: BTreeMap::new(),
+            refused: None,
+            last_failure: None,
+            outcome: None,
+            intents: BTreeMap::new(),
+        };
+        Ok((Plan::clone(plan), state))
+    }
+
+    /// Replays a whole journal.
+    ///
+    /// # Errors
+    /// It is empty or an entry cannot follow the ones before it.
+    pub fn replay(entries: &[Entry]) -> Result<(Plan, Self), IllegalEntry> {
+        let first = entries.first().ok_or_else(|| illegal(1, "the journal is empty"))?;
+        let (plan, mut state) = Self::begin(first)?;
+        for entry in &entries[1..] {
+            state.apply(entry)?;
+        }
+        Ok((plan, state))
+    }
+
+    /// Takes the next entry into account.
+    ///
+    /// # Errors
+    /// The entry cannot follow: a gap in the numbers, a second beginning, anything after a final outcome.
+    pub fn apply(&mut self, entry: &Entry) -> Result<(), IllegalEntry> {
+        if entry.seq != self.seq + 1 {
+            return Err(illegal(entry.seq, &format!("number {} was due", self.seq + 1)));
+        }
+        if matches!(self.outcome, Some(Outcome::Completed | Outcome::RolledBack { .. })) {
+            return Err(illegal(entry.seq, "the deployment has ended"));
+        }
+        match &entry.event {
+            Event::Begun { .. } => return Err(illegal(entry.seq, "a deployment begins once")),
+            Event::Intended { action } => self.intended(entry, action),
+            Event::Performed { intent } => {
+                self.intents.remove(intent);
+            }
+            Event::Failed { intent, reason, retry } => {
+                self.intents.remove(intent);
+                self.last_failure = Some(reason.clone());
+                if !retry {
+                    self.refused = Some(reason.clone());
+                }
+            }
+            Event::Asked { command } => self.asked(entry.at, command),
+            Event::Seen { .. } => {}
+            Event::Resumed { .. } => self.unstick(entry.at),
+            Event::Ended { outcome } => self.outcome = Some(outcome.clone()),
+        }
+        self.seq = entry.seq;
+        self.at = self.at.max(entry.at);
+        Ok(())
+    }
+
+    /// Tells whether the deployment is being turned back.
+    #[must_use]
+    pub const fn is_back(&self) -> bool {
+        matches!(self.direction, Direction::Back { .. })
+    }
+
+    fn intended(&mut self, entry: &Entry, action: &Action) {
+        let at = entry.at;
+        self.acted_at = at;
+        match action {
+            Action::Instance(action) => self.instance_action(at, action),
+            Action::Pool(action) => self.pool_action(at, action),
+            Action::Mark(mark) => return self.mark(at, mark),
+        }
+        let key = action.key();
+        self.intents.insert(entry.seq, key.clone());
+        let fresh = Attempt { first: at, last: at, count: 0 };
+        let attempt = self.attempts.entry(key).or_insert(fresh);
+        if at.since(attempt.last) > TRIES_END {
+            *attempt = fresh;
+        }
+        attempt.last = at;
+        attempt.count += 1;
+        self.attempts.retain(|_, attempt| at.since(attempt.last) <= TRIES_END);
+    }
+
+    fn instance_action(&mut self, at: Moment, action: &InstanceAction) {
+        match action {
+            InstanceAction::Scale { .. } => self.launched_at = at,
+            InstanceAction::Kill { victims, .. } => {
+                for victim in victims {
+                    self.killed.entry(victim.instance.clone()).or_insert(at);
+                }
+            }
+            InstanceAction::Create { .. } | InstanceAction::Remove { .. } => {}
+        }
+    }
+
+    fn pool_action(&mut self, at: Moment, action: &PoolAction) {
+        let PoolAction::Change { admit, withdraw, .. } = action else { return };
+        for member in admit {
+            self.served.insert(member.instance.clone());
+            self.withdrawn.remove(&member.instance);
+            self.overdue.remove(&member.instance);
+        }
+        for instance in withdraw {
+            self.served.insert(instance.clone());
+            self.withdrawn.entry(instance.clone()).or_insert(at);
+        }
+    }
+
+    fn mark(&mut self, at: Moment, mark: &Mark) {
+        match mark {
+            Mark::TurnBack { reason } => self.turn_back(at, reason),
+            Mark::GateReached { gate } => self.gate = Some((*gate, at)),
+            Mark::BakeBegun => self.bake_began = Some(at),
+            Mark::DrainOverdue { instances, .. } => self.overdue.extend(instances.iter().cloned()),
+        }
+    }
+
+    fn asked(&mut self, at: Moment, command: &Command) {
+        match command {
+            Command::Pause => self.paused_at = self.paused_at.or(Some(at)),
+            Command::Resume => self.go_on(at),
+            Command::Promote { full } => self.promote(*full),
+            Command::Rollback { reason } => {
+                self.go_on(at);
+                self.turn_back(at, reason);
+            }
+            Command::Force { reason } => {
+                self.go_on(at);
+                self.force = Some(Force { reason: reason.clone(), at });
+            }
+        }
+    }
+
+    /// A promotion opens the gate that is waited at. With none reached it ends the bake.
+    fn promote(&mut self, full: bool) {
+        match self.gate {
+            Some((gate, _)) if !self.open_gates.contains(&gate) => {
+                self.open_gates.insert(gate);
+            }
+            Some(_) | None => self.bake_ended = self.bake_ended || self.bake_began.is_some(),
+        }
+        if full {
+            self.open_gates.extend([Gate::Shift, Gate::Retire]);
+            self.bake_ended = true;
+        }
+    }
+
+    fn turn_back(&mut self, at: Moment, reason: &str) {
+        if self.is_back() {
+            return;
+        }
+        self.direction = Direction::Back { reason: reason.to_owned() };
+        self.anchor = at;
+        self.launched_at = at;
+        self.refused = None;
+        self.attempts.clear();
+        self.overdue.clear();
+    }
+
+    /// The operator says go on: nothing is paused or stuck any more.
+    fn go_on(&mut self, at: Moment) {
+        if self.paused_at.take().is_some() {
+            self.anchor = at;
+        }
+        self.unstick(at);
+    }
+
+    /// A process goes on: a pause stays a pause, but deadlines that called for a person begin anew.
+    fn unstick(&mut self, at: Moment) {
+        if self.outcome.take().is_some() {
+            self.anchor = at;
+            self.refused = None;
+            self.attempts.clear();
+        }
+    }
+}
+
+fn illegal(seq: u64, why: &str) -> IllegalEntry {
+    IllegalEntry { seq, why: why.to_owned() }
+}

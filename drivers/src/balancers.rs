@@ -1,0 +1,5 @@
+//! The balancers that teal drives, one file each.
+
+pub mod builtin;
+
+pub use builtin::Builtin;

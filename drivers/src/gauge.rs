@@ -1,0 +1,155 @@
+//! The gauges of pending operations: how many things an instance still has to do that no balancer can see.
+//!
+//! Zero is a permission to stop the instance. So nothing is ever read as zero but a zero that stands on the page;
+//! whatever goes wrong is [`Pending::Unknown`] with the reason.
+
+mod amount;
+mod page;
+mod pointer;
+mod prometheus;
+
+pub use pointer::json_pointer;
+pub use prometheus::prometheus;
+
+use crate::http::{Wire, wire};
+use async_trait::async_trait;
+use futures_util::stream::{self, StreamExt};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use teal_core::definition::PendingSource;
+use teal_core::name::{Address, InstanceId};
+use teal_core::observation::{Pending, PendingSighting};
+use teal_core::{Moment, Span};
+use tokio::time::Instant;
+
+/// How long one reading may take, connection included.
+pub const READING_TIMEOUT: Duration = Duration::from_secs(1);
+/// How many gauges are read at once.
+pub const READINGS_AT_ONCE: usize = 64;
+
+/// What reads gauges.
+#[async_trait]
+pub trait Gauges: Send + Sync {
+    /// Reads the gauges of these instances, each once. Every instance that was asked about is in the answer.
+    async fn read(&self, asked: &[Question]) -> BTreeMap<InstanceId, Reading>;
+}
+
+/// An instance whose gauge is to be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// The instance.
+    pub instance: InstanceId,
+    /// Where its gauge is.
+    pub source: PendingSource,
+    /// Where it is reached, by port index.
+    pub addresses: Vec<Address>,
+}
+
+/// What a gauge said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reading {
+    /// What it said.
+    pub pending: Pending,
+    /// How long before the end of the call its answer came.
+    pub age: Span,
+}
+
+impl Reading {
+    /// Returns the reading with the moment when the answer came, of a call that ended at `now`.
+    #[must_use]
+    pub fn at(self, now: Moment) -> PendingSighting {
+        PendingSighting { at: now - self.age, reading: self.pending }
+    }
+}
+
+/// Reads gauges over HTTP.
+#[derive(Debug, Clone)]
+pub struct HttpGauges {
+    wire: Wire,
+    timeout: Duration,
+}
+
+impl Default for HttpGauges {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl HttpGauges {
+    /// Returns a reader with connections of its own, which are kept between readings.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { wire: wire(), timeout: READING_TIMEOUT }
+    }
+
+    /// Returns the reader with another limit for the time that one reading may take.
+    #[must_use]
+    pub const fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+}
+
+#[async_trait]
+impl Gauges for HttpGauges {
+    async fn read(&self, asked: &[Question]) -> BTreeMap<InstanceId, Reading> {
+        let readings = asked.iter().map(|question| async {
+            let pending = self.probe(&question.source, &question.addresses).await;
+            (question.instance.clone(), pending, Instant::now())
+        });
+        let readings: Vec<_> =
+            stream::iter(readings).buffer_unordered(READINGS_AT_ONCE).collect().await;
+        let end = Instant::now();
+        let aged = |(instance, pending, came): (_, _, Instant)| {
+            let age = Span(u64::try_from((end - came).as_millis()).unwrap_or(u64::MAX));
+            (instance, Reading { pending, age })
+        };
+        readings.into_iter().map(aged).collect()
+    }
+}
+
+impl HttpGauges {
+    /// Reads one gauge.
+    pub async fn probe(&self, source: &PendingSource, addresses: &[Address]) -> Pending {
+        match source {
+            PendingSource::None => Pending::NotWatched,
+            PendingSource::Prometheus { path, gauge, port_index } => {
+                match self.page(addresses, *port_index, path).await {
+                    Ok(page) => page.prometheus(gauge),
+                    Err(reason) => Pending::Unknown(reason),
+                }
+            }
+            PendingSource::Pointer { path, pointer, port_index } => {
+                match self.page(addresses, *port_index, path).await {
+                    Ok(page) => page.json_pointer(pointer),
+                    Err(reason) => Pending::Unknown(reason),
+                }
+            }
+        }
+    }
+
+    async fn page(
+        &self,
+        addresses: &[Address],
+        port_index: usize,
+        path: &str,
+    ) -> Result<page::Page, String> {
+        let Some(address) = addresses.get(port_index) else {
+            return Err(format!("the instance has no port of index {port_index}"));
+        };
+        let slash = if path.starts_with('/') { "" } else { "/" };
+        let url = format!("http://{address}{slash}{path}");
+        match tokio::time::timeout(self.timeout, page::get(&self.wire, &url)).await {
+            Ok(page) => page,
+            Err(_) => {
+                let limit = Span(u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX));
+                Err(format!("{url} did not answer within {limit}"))
+            }
+        }
+    }
+}
+
+/// Reads one gauge, over a connection of its own.
+pub async fn probe(source: &PendingSource, addresses: &[Address], timeout: Duration) -> Pending {
+    HttpGauges::new().with_timeout(timeout).probe(source, addresses).await
+}

@@ -1,0 +1,316 @@
+//! What the fields of an app and of its tasks say. Absent and null are the same everywhere: Marathon up to 1.4 writes
+//! nulls, later ones leave out.
+
+use crate::http::Answer;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::{Map, Value};
+use std::time::{SystemTime, UNIX_EPOCH};
+use teal_core::Moment;
+use teal_core::name::{Address, InstanceId, RevisionId};
+use teal_core::observation::{Health, InstanceSighting, Phase, RevisionSighting};
+
+/// `GET /v2/apps`.
+#[derive(Deserialize)]
+pub(super) struct AppsEnvelope {
+    pub(super) apps: Vec<Value>,
+}
+
+/// `GET /v2/apps/{id}`.
+#[derive(Deserialize)]
+pub(super) struct AppEnvelope {
+    pub(super) app: App,
+}
+
+/// The fields of an app that are read.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct App {
+    id: String,
+    pub(super) instances: u32,
+    version: Option<String>,
+    version_info: Option<VersionInfo>,
+    labels: Option<Map<String, Value>>,
+    health_checks: Option<Vec<IgnoredAny>>,
+    networks: Option<Vec<Network>>,
+    container: Option<Container>,
+    ip_address: Option<IpPerTask>,
+    deployments: Option<Vec<Deployment>>,
+    tasks: Option<Vec<Task>>,
+    tasks_staged: Option<u32>,
+    tasks_running: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct VersionInfo {
+    last_config_change_at: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Network {
+    mode: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Container {
+    port_mappings: Option<Vec<PortMapping>>,
+    docker: Option<Docker>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Docker {
+    port_mappings: Option<Vec<PortMapping>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PortMapping {
+    container_port: Option<u16>,
+    host_port: Option<u16>,
+}
+
+#[derive(Deserialize)]
+struct IpPerTask {
+    discovery: Option<Discovery>,
+}
+
+#[derive(Deserialize)]
+struct Discovery {
+    ports: Option<Vec<DiscoveryPort>>,
+}
+
+#[derive(Deserialize)]
+struct DiscoveryPort {
+    number: Option<u16>,
+}
+
+#[derive(Deserialize)]
+struct Deployment {
+    id: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Task {
+    id: String,
+    state: Option<String>,
+    started_at: Option<String>,
+    version: Option<String>,
+    host: Option<String>,
+    ports: Option<Vec<u16>>,
+    ip_addresses: Option<Vec<TaskIp>>,
+    health_check_results: Option<Vec<Option<CheckResult>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TaskIp {
+    ip_address: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct CheckResult {
+    alive: Option<bool>,
+    consecutive_failures: Option<u64>,
+    first_success: Option<String>,
+    last_success: Option<String>,
+    last_failure: Option<String>,
+}
+
+/// How Marathon's clock stands to ours, by the answer's `Date`. It never makes a moment earlier than it was.
+pub(super) struct Clock {
+    now: Moment,
+    ahead: Option<i128>,
+}
+
+impl Clock {
+    pub(super) fn of(answer: &Answer) -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = Moment(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+        Self { now, ahead: answer.date.map(|date| i128::from(now.0) - i128::from(date.0)) }
+    }
+
+    /// Returns a moment of Marathon's clock in ours; None when it is not known how they stand to each other.
+    fn ours(&self, theirs: Moment) -> Option<Moment> {
+        let ours = i128::from(theirs.0) + self.ahead?;
+        u64::try_from(ours).ok().map(|ours| Moment(ours).min(self.now))
+    }
+}
+
+impl App {
+    pub(super) fn read(body: Value) -> Result<Self, String> {
+        serde_json::from_value(body).map_err(|error| error.to_string())
+    }
+
+    pub(super) fn label(&self, name: &str) -> Option<&str> {
+        self.labels.as_ref()?.get(name)?.as_str()
+    }
+
+    /// Returns the ids of the deployments that lock the app.
+    pub(super) fn locked_by(&self) -> Vec<String> {
+        self.deployments.iter().flatten().map(|deployment| deployment.id.clone()).collect()
+    }
+
+    /// Returns the app as a revision, or why its answer cannot be trusted.
+    pub(super) fn sighting(&self, clock: &Clock) -> Result<RevisionSighting, String> {
+        let told = self.tasks_running.unwrap_or(0) + self.tasks_staged.unwrap_or(0);
+        if self.tasks.is_none() && told > 0 {
+            return Err(format!("{} lists no tasks and counts {told} of them", self.id));
+        }
+        let tasks = self.tasks.iter().flatten();
+        Ok(RevisionSighting {
+            id: RevisionId(self.id.clone()),
+            wanted: self.instances,
+            locked: self.deployments.as_ref().is_some_and(|them| !them.is_empty()),
+            checked: self.checks() > 0,
+            instances: tasks.filter_map(|task| self.instance(task, clock)).collect(),
+        })
+    }
+
+    /// Returns a task as an instance; None when it has come to its end.
+    fn instance(&self, task: &Task, clock: &Clock) -> Option<InstanceSighting> {
+        let health = task.health(self.checks());
+        let settled = (health == Health::Healthy).then(|| task.healthy_since()).flatten();
+        Some(InstanceSighting {
+            id: InstanceId(task.id.clone()),
+            phase: task.phase()?,
+            current: self.runs_latest(task),
+            health,
+            healthy_since: settled.and_then(|moment| clock.ours(moment)),
+            addresses: self.addresses(task),
+        })
+    }
+
+    fn checks(&self) -> usize {
+        self.health_checks.as_ref().map_or(0, Vec::len)
+    }
+
+    /// A task keeps the version it was launched at, and a mere change of scale makes a new one of the app: only the
+    /// last change of configuration counts.
+    fn runs_latest(&self, task: &Task) -> bool {
+        let changed = self.version_info.as_ref().and_then(|info| info.last_config_change_at.as_ref());
+        match (&task.version, changed, &self.version) {
+            (Some(task), Some(changed), _) => match (moment(task), moment(changed)) {
+                (Some(task), Some(changed)) => task >= changed,
+                (_, _) => task == changed,
+            },
+            (Some(task), None, Some(version)) => task == version,
+            (None, _, _) | (Some(_), None, None) => true,
+        }
+    }
+
+    fn addresses(&self, task: &Task) -> Vec<Address> {
+        let host_ports = task.ports.as_deref().unwrap_or_default();
+        let on_host = |port: &u16| address(task.host.as_deref(), *port);
+        let own_ip = task.ip_addresses.iter().flatten().find_map(|ip| ip.ip_address.as_deref());
+        if !self.has_own_network() && (!host_ports.is_empty() || own_ip.is_none()) {
+            return host_ports.iter().filter_map(on_host).collect();
+        }
+        let mut host_ports = host_ports.iter();
+        let of_mapping = |mapping: &PortMapping| match mapping.host_port {
+            Some(_) => host_ports.next().and_then(on_host),
+            None => address(own_ip, mapping.container_port.filter(|port| *port > 0)?),
+        };
+        let mapped: Vec<_> = self.mappings().iter().filter_map(of_mapping).collect();
+        if mapped.is_empty() { self.discovered(own_ip) } else { mapped }
+    }
+
+    fn discovered(&self, own_ip: Option<&str>) -> Vec<Address> {
+        let discovery = self.ip_address.as_ref().and_then(|ip| ip.discovery.as_ref());
+        let ports = discovery.and_then(|discovery| discovery.ports.as_deref()).unwrap_or_default();
+        ports.iter().filter_map(|port| address(own_ip, port.number?)).collect()
+    }
+
+    fn has_own_network(&self) -> bool {
+        let mode = |network: &Network| network.mode.as_deref() == Some("container");
+        self.ip_address.is_some() || self.networks.iter().flatten().any(mode)
+    }
+
+    fn mappings(&self) -> &[PortMapping] {
+        let Some(container) = &self.container else { return &[] };
+        let older = container.docker.as_ref().and_then(|docker| docker.port_mappings.as_deref());
+        container.port_mappings.as_deref().or(older).unwrap_or_default()
+    }
+}
+
+impl Task {
+    fn phase(&self) -> Option<Phase> {
+        let Some(state) = &self.state else {
+            // Before 1.1 a task has no state, and `startedAt` appears when it first runs.
+            return Some(if self.started_at.is_some() { Phase::Running } else { Phase::Starting });
+        };
+        match state.as_str() {
+            "TASK_CREATED" | "TASK_SCHEDULED" | "TASK_PROVISIONED" | "TASK_STAGING"
+            | "TASK_STARTING" => Some(Phase::Starting),
+            "TASK_RUNNING" => Some(Phase::Running),
+            "TASK_KILLING" => Some(Phase::Stopping),
+            "TASK_GONE" | "TASK_GONE_BY_OPERATOR" | "TASK_DROPPED" | "TASK_ERROR"
+            | "TASK_FAILED" | "TASK_FINISHED" | "TASK_KILLED" => None,
+            // TASK_UNREACHABLE, TASK_UNKNOWN, TASK_LOST, and what a later Mesos may add: it may still run.
+            _ => Some(Phase::Unreachable),
+        }
+    }
+
+    fn results(&self) -> impl Iterator<Item = &CheckResult> {
+        self.health_check_results.iter().flatten().flatten()
+    }
+
+    fn health(&self, checks: usize) -> Health {
+        if self.results().any(CheckResult::is_dead) {
+            return Health::Unhealthy;
+        }
+        let alive = self.results().filter(|result| result.alive == Some(true)).count();
+        if checks > 0 && alive >= checks && alive == self.results().count() {
+            Health::Healthy
+        } else {
+            Health::Unknown
+        }
+    }
+
+    /// Returns since when every check has said alive without a break, on Marathon's clock.
+    fn healthy_since(&self) -> Option<Moment> {
+        let since: Option<Vec<Moment>> = self.results().map(CheckResult::alive_since).collect();
+        since?.into_iter().max()
+    }
+}
+
+impl CheckResult {
+    fn is_dead(&self) -> bool {
+        self.alive == Some(false) && !self.is_blank()
+    }
+
+    /// A check that fails within the grace period shows a result that says dead and that nothing ever happened.
+    fn is_blank(&self) -> bool {
+        self.consecutive_failures.unwrap_or(0) == 0
+            && self.first_success.is_none()
+            && self.last_success.is_none()
+            && self.last_failure.is_none()
+    }
+
+    /// `firstSuccess` stays when a check fails in between, so it counts only where no failure came after it.
+    fn alive_since(&self) -> Option<Moment> {
+        let first = moment(self.first_success.as_deref()?)?;
+        match &self.last_failure {
+            None => Some(first),
+            Some(failure) => (moment(failure)? < first).then_some(first),
+        }
+    }
+}
+
+fn moment(timestamp: &str) -> Option<Moment> {
+    let timestamp = timestamp.parse::<jiff::Timestamp>().ok()?;
+    u64::try_from(timestamp.as_millisecond()).ok().map(Moment)
+}
+
+fn address(host: Option<&str>, port: u16) -> Option<Address> {
+    let host = host.filter(|host| !host.is_empty())?;
+    let bare_v6 = host.contains(':') && !host.starts_with('[');
+    Some(Address(if bare_v6 { format!("[{host}]:{port}") } else { format!("{host}:{port}") }))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,225 @@
+//! The engine as its caller sees it: start, address, stop.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::fcntl::{Flock, FlockArg};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::api;
+use crate::identity::random_uuid;
+use crate::processes::end_strays;
+use crate::shell::{Folders, Shell};
+use crate::world::{Setting, World};
+
+/// The port Marathon listens on.
+const DEFAULT_PORT: u16 = 8080;
+
+/// How long an idle event stream waits between two signs of life (Marathon's heartbeat).
+const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// What an engine is told when it starts.
+pub struct Config {
+    /// The address of the API; port 0 takes a free one. There is no access control: keep it on
+    /// loopback.
+    pub listen: SocketAddr,
+    /// The folder for sandboxes and notes. One engine at a time uses it.
+    pub state_dir: PathBuf,
+    /// The host that tasks are told and that health checks ask.
+    pub host: String,
+    /// How long an idle event stream waits between two signs of life.
+    pub heartbeat: Duration,
+    /// Called with what a person must know. It must not wait.
+    pub on_notice: Box<dyn Fn(Notice) + Send + Sync>,
+}
+
+impl Config {
+    /// Returns the usual settings: port 8080 on loopback, and notices go nowhere.
+    pub fn new(state_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)),
+            state_dir: state_dir.into(),
+            host: Ipv4Addr::LOCALHOST.to_string(),
+            heartbeat: DEFAULT_HEARTBEAT,
+            on_notice: Box::new(|_| ()),
+        }
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("listen", &self.listen)
+            .field("state_dir", &self.state_dir)
+            .field("host", &self.host)
+            .field("heartbeat", &self.heartbeat)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One sentence that a person must know about, without a final full stop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice(String);
+
+impl Notice {
+    pub(crate) fn new(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Why an engine did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address of the API cannot be used: choose another one.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address that was asked for.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The folder cannot be used: choose another one, or make it writable.
+    #[error("cannot use the state folder {}", folder.display())]
+    StateDir {
+        /// The folder that was asked for.
+        folder: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another engine uses the folder: stop that one, or choose another folder.
+    #[error("another engine uses the state folder {}", folder.display())]
+    StateDirInUse {
+        /// The folder that was asked for.
+        folder: PathBuf,
+    },
+}
+
+/// A running engine.
+///
+/// Dropping it closes the API and leaves the tasks running; [`Engine::stop`] ends them.
+#[derive(Debug)]
+pub struct Engine {
+    address: SocketAddr,
+    shell: Arc<Shell>,
+    servers: Vec<JoinHandle<()>>,
+    _lock: Flock<File>,
+}
+
+impl Engine {
+    /// Starts an engine in the current tokio runtime. When it returns the API answers.
+    ///
+    /// Tasks that a killed engine left behind on the same folder are ended first, with their grace
+    /// period.
+    ///
+    /// # Errors
+    /// The folder or the address cannot be used.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let folder = config.state_dir.clone();
+        let unusable = |source| StartError::StateDir {
+            folder: folder.clone(),
+            source,
+        };
+        let folders = create_folders(&config.state_dir).map_err(unusable)?;
+        let lock = lock_folder(&config.state_dir).map_err(unusable)?;
+        let lock = lock.ok_or_else(|| StartError::StateDirInUse {
+            folder: folder.clone(),
+        })?;
+        let notes = folders.notes.clone();
+        let strays = tokio::task::spawn_blocking(move || end_strays(&notes)).await;
+        let strays = strays.unwrap_or_else(|panic| Err(io::Error::other(panic))).map_err(unusable)?;
+        for stray in strays {
+            (config.on_notice)(Notice::new(format!("ended {stray}, left by a former engine")));
+        }
+        let unbindable = |source| StartError::Listen {
+            address: config.listen,
+            source,
+        };
+        let listener = TcpListener::bind(config.listen).await.map_err(unbindable)?;
+        let address = listener.local_addr().map_err(unbindable)?;
+        let world = World::new(setting(&config.host, &folders).map_err(unusable)?);
+        let shell = Shell::new(world, folders, config.on_notice);
+        let api = api::Api::new(Arc::clone(&shell), address, config.heartbeat);
+        let servers = vec![
+            tokio::spawn(Arc::clone(&shell).keep_time()),
+            tokio::spawn(api::serve(listener, api)),
+        ];
+        Ok(Self {
+            address,
+            shell,
+            servers,
+            _lock: lock,
+        })
+    }
+
+    /// Returns the address of the API.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends the engine: refuses further changes, asks every task to end, gives each its grace
+    /// period, and returns when none is left.
+    pub async fn stop(self) {
+        self.shell.change(|world, now| world.stop(now));
+        self.shell.wait_until_empty().await;
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        for server in &self.servers {
+            server.abort();
+        }
+    }
+}
+
+fn create_folders(state_dir: &Path) -> io::Result<Folders> {
+    fs::create_dir_all(state_dir)?;
+    let state_dir = state_dir.canonicalize()?;
+    let folders = Folders {
+        sandboxes: state_dir.join("sandboxes"),
+        notes: state_dir.join("processes"),
+    };
+    fs::create_dir_all(&folders.sandboxes)?;
+    fs::create_dir_all(&folders.notes)?;
+    Ok(folders)
+}
+
+/// Returns the lock on the folder, or nothing where another engine has it.
+fn lock_folder(state_dir: &Path) -> io::Result<Option<Flock<File>>> {
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(state_dir.join("lock"))?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(Some(lock)),
+        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
+        Err((_, errno)) => Err(errno.into()),
+    }
+}
+
+fn setting(host: &str, folders: &Folders) -> io::Result<Setting> {
+    const FALLBACK_SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    // Asked once here so that a missing random source is an error at the start.
+    random_uuid()?;
+    let search_path = std::env::var("PATH").unwrap_or_else(|_| FALLBACK_SEARCH_PATH.to_owned());
+    Ok(Setting {
+        host: host.to_owned(),
+        sandboxes: folders.sandboxes.clone(),
+        search_path,
+        port_is_free: Box::new(|port| StdListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()),
+        fresh_id: Box::new(|| random_uuid().expect("the random source worked when the engine started")),
+    })
+}

@@ -1,0 +1,318 @@
+//! The events of `/v2/events`: their names, their fields and the bus they travel on.
+//!
+//! Fields follow `mesosphere.marathon.core.event` of Marathon 1.10, always in the light plan format.
+//! A listener must use an event only as a cue to read again; a slow one is cut off.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+use tokio::sync::broadcast;
+
+use crate::definition::HealthCheck;
+use crate::deployment::{Action, Deployment};
+use crate::identity::{AppId, InstanceId};
+use crate::model::{Instance, Task};
+use crate::time::Stamp;
+
+/// How many events a listener may be behind before it is cut off
+/// (Marathon's `--event_stream_max_outstanding_messages` default).
+pub(crate) const EVENTS_BUFFERED: usize = 1024;
+
+/// The id of the one agent, as events and tasks show it.
+pub(crate) const AGENT_ID: &str = "teal-agent-S0";
+
+/// One event, not yet on the bus.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Event {
+    pub(crate) kind: &'static str,
+    fields: Value,
+}
+
+/// One event as it is sent: shared by all listeners.
+#[derive(Debug, Clone)]
+pub(crate) struct Frame {
+    pub(crate) kind: &'static str,
+    pub(crate) text: Arc<str>,
+}
+
+/// Hands every event to every listener.
+#[derive(Debug)]
+pub(crate) struct Bus {
+    sender: broadcast::Sender<Frame>,
+}
+
+impl Bus {
+    /// Returns a bus nobody listens to.
+    pub(crate) fn new() -> Self {
+        let (sender, _) = broadcast::channel(EVENTS_BUFFERED);
+        Self { sender }
+    }
+
+    /// Sends an event to all listeners; without one it is dropped.
+    pub(crate) fn publish(&self, event: &Event, now: Stamp) {
+        if self.sender.receiver_count() > 0 {
+            self.sender.send(event.frame(now)).ok();
+        }
+    }
+
+    /// Returns a listener that sees everything from here on.
+    pub(crate) fn listen(&self) -> broadcast::Receiver<Frame> {
+        self.sender.subscribe()
+    }
+
+    /// Returns how many listeners there are.
+    pub(crate) fn listeners(&self) -> usize {
+        self.sender.receiver_count()
+    }
+}
+
+impl Event {
+    fn new(kind: &'static str, fields: Value) -> Self {
+        Self { kind, fields }
+    }
+
+    /// Returns the event as it goes over the wire: two lines and a blank one.
+    ///
+    /// The framing is that of Jetty's event source servlet, which Marathon uses.
+    pub(crate) fn frame(&self, now: Stamp) -> Frame {
+        let mut body = Map::new();
+        if let Value::Object(fields) = &self.fields {
+            body.clone_from(fields);
+        }
+        body.insert("eventType".to_owned(), json!(self.kind));
+        body.insert("timestamp".to_owned(), json!(now));
+        let text = format!("event: {}\r\ndata: {}\r\n\r\n", self.kind, Value::Object(body));
+        Frame {
+            kind: self.kind,
+            text: text.into(),
+        }
+    }
+}
+
+/// A definition was created or changed through the API.
+pub(crate) fn api_post(client: &str, uri: &str, definition: Value) -> Event {
+    Event::new(
+        "api_post_event",
+        json!({ "clientIp": client, "uri": uri, "appDefinition": definition }),
+    )
+}
+
+/// A task is in another state.
+pub(crate) fn status_update(
+    instance: &Instance,
+    task: &Task,
+    host: &str,
+    status: &str,
+    message: &str,
+) -> Event {
+    Event::new(
+        "status_update_event",
+        json!({
+            "slaveId": AGENT_ID,
+            "taskId": task.id,
+            "taskStatus": status,
+            "message": message,
+            "appId": instance.revision.definition.id,
+            "host": host,
+            "ipAddresses": [{ "ipAddress": host, "protocol": "IPv4" }],
+            "ports": task.ports,
+            "version": instance.revision.version,
+        }),
+    )
+}
+
+/// An instance is in another condition.
+pub(crate) fn instance_changed(instance: &Instance, host: &str, condition: &str) -> Event {
+    Event::new(
+        "instance_changed_event",
+        json!({
+            "instanceId": instance.id,
+            "condition": condition,
+            "runSpecId": instance.revision.definition.id,
+            "agentId": AGENT_ID,
+            "host": host,
+            "runSpecVersion": instance.revision.version,
+        }),
+    )
+}
+
+/// All checks of an instance together say something else.
+pub(crate) fn instance_health_changed(instance: &Instance, healthy: Option<bool>) -> Event {
+    Event::new(
+        "instance_health_changed_event",
+        json!({
+            "instanceId": instance.id,
+            "runSpecVersion": instance.revision.version,
+            "runSpecId": instance.revision.definition.id,
+            "healthy": healthy,
+        }),
+    )
+}
+
+/// One check of an instance became alive or dead.
+pub(crate) fn health_status_changed(instance: &Instance, alive: bool) -> Event {
+    Event::new(
+        "health_status_changed_event",
+        json!({
+            "appId": instance.revision.definition.id,
+            "instanceId": instance.id,
+            "version": instance.revision.version,
+            "alive": alive,
+        }),
+    )
+}
+
+/// A failure was counted. `taskId` holds the instance's id, as in Marathon ≥ 1.4.
+pub(crate) fn failed_health_check(instance: &Instance, check: &HealthCheck) -> Event {
+    Event::new(
+        "failed_health_check_event",
+        json!({
+            "appId": instance.revision.definition.id,
+            "taskId": instance.id,
+            "instanceId": instance.id,
+            "healthCheck": check.to_json(),
+        }),
+    )
+}
+
+/// A task is killed because its check failed too often.
+pub(crate) fn unhealthy_instance_kill(
+    instance: &Instance,
+    task: &Task,
+    host: &str,
+    reason: &str,
+) -> Event {
+    Event::new(
+        "unhealthy_instance_kill_event",
+        json!({
+            "appId": instance.revision.definition.id,
+            "taskId": task.id,
+            "instanceId": instance.id,
+            "version": instance.revision.version,
+            "reason": reason,
+            "host": host,
+            "slaveId": AGENT_ID,
+        }),
+    )
+}
+
+/// An instance has gone for good.
+pub(crate) fn unknown_instance_terminated(app: &AppId, instance: &InstanceId) -> Event {
+    Event::new(
+        "unknown_instance_terminated_event",
+        json!({ "instanceId": instance, "runSpecId": app, "condition": "Killed" }),
+    )
+}
+
+/// A health check is now watched.
+pub(crate) fn add_health_check(app: &AppId, version: Stamp, check: &HealthCheck) -> Event {
+    Event::new(
+        "add_health_check_event",
+        json!({ "appId": app, "version": version, "healthCheck": check.to_json() }),
+    )
+}
+
+/// The health checks of an app are no longer watched.
+pub(crate) fn remove_health_check(app: &AppId) -> Event {
+    Event::new("remove_health_check_event", json!({ "appId": app }))
+}
+
+/// A step of a deployment begins.
+pub(crate) fn deployment_info(deployment: &Deployment) -> Event {
+    Event::new("deployment_info", step_fields(deployment))
+}
+
+/// A step of a deployment is complete.
+pub(crate) fn deployment_step_success(deployment: &Deployment) -> Event {
+    Event::new("deployment_step_success", step_fields(deployment))
+}
+
+/// A step of a deployment was given up.
+pub(crate) fn deployment_step_failure(deployment: &Deployment) -> Event {
+    Event::new("deployment_step_failure", step_fields(deployment))
+}
+
+/// A deployment is complete.
+pub(crate) fn deployment_success(deployment: &Deployment) -> Event {
+    Event::new(
+        "deployment_success",
+        json!({ "id": deployment.id, "plan": plan_json(deployment) }),
+    )
+}
+
+/// A deployment was given up.
+pub(crate) fn deployment_failed(deployment: &Deployment, reason: &str) -> Event {
+    Event::new(
+        "deployment_failed",
+        json!({ "id": deployment.id, "plan": plan_json(deployment), "reason": reason }),
+    )
+}
+
+/// A group's wishes were accepted.
+pub(crate) fn group_change_success(group: &str, version: Stamp) -> Event {
+    Event::new(
+        "group_change_success",
+        json!({ "groupId": group, "version": version }),
+    )
+}
+
+/// An app was removed and none of its tasks is left.
+pub(crate) fn app_terminated(app: &AppId) -> Event {
+    Event::new("app_terminated_event", json!({ "appId": app }))
+}
+
+/// A listener joined the stream.
+pub(crate) fn event_stream_attached(remote: &str) -> Event {
+    Event::new("event_stream_attached", json!({ "remoteAddress": remote }))
+}
+
+/// A listener left the stream.
+pub(crate) fn event_stream_detached(remote: &str) -> Event {
+    Event::new("event_stream_detached", json!({ "remoteAddress": remote }))
+}
+
+/// Returns the steps of a deployment as answers and events show them.
+pub(crate) fn steps_json(deployment: &Deployment) -> Value {
+    let steps = deployment.steps.iter().map(|step| actions_json(step));
+    steps.collect()
+}
+
+fn plan_json(deployment: &Deployment) -> Value {
+    json!({
+        "id": deployment.id,
+        "steps": steps_json(deployment),
+        "version": deployment.version,
+    })
+}
+
+fn step_fields(deployment: &Deployment) -> Value {
+    json!({
+        "plan": plan_json(deployment),
+        "currentStep": actions_json(deployment.current_actions()),
+    })
+}
+
+fn actions_json(actions: &[Action]) -> Value {
+    let actions: Vec<Value> = actions
+        .iter()
+        .map(|action| json!({ "action": action.kind.as_str(), "app": action.app }))
+        .collect();
+    json!({ "actions": actions })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_an_event_line_a_data_line_and_a_blank_line() {
+        let frame = app_terminated(&AppId::from_text("a")).frame(Stamp::from_milliseconds(0));
+
+        assert_eq!(
+            &*frame.text,
+            "event: app_terminated_event\r\n\
+             data: {\"appId\":\"/a\",\"eventType\":\"app_terminated_event\",\
+             \"timestamp\":\"1970-01-01T00:00:00.000Z\"}\r\n\r\n"
+        );
+    }
+}

@@ -1,0 +1,23 @@
+//! Values for unit tests.
+
+use serde_json::{Map, Value, json};
+
+use crate::definition::Definition;
+
+/// Returns the fields of a JSON object.
+pub(crate) fn fields(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        other => panic!("not an object: {other}"),
+    }
+}
+
+/// Returns a small app that is accepted as it is.
+pub(crate) fn definition() -> Definition {
+    definition_of(json!({ "id": "/app", "cmd": "sleep 1000" }))
+}
+
+/// Returns the definition of a body that must be accepted.
+pub(crate) fn definition_of(body: Value) -> Definition {
+    Definition::read(None, &fields(body)).expect("the fixture is valid")
+}

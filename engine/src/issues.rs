@@ -1,0 +1,108 @@
+//! What is wrong with a request body: every mistake, each with the path of the field it is in.
+//!
+//! Marathon answers `{"message", "details": [{"path", "errors": []}]}` with status 422
+//! (`mesosphere.marathon.api.v2.Validation`); this is the list behind it.
+
+use serde_json::{Value, json};
+
+/// Every mistake found in one request body, in the order of discovery.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Issues {
+    found: Vec<(String, Vec<String>)>,
+    wrong_type: bool,
+}
+
+impl Issues {
+    /// Returns an empty list.
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Returns a list with one mistake.
+    pub(crate) fn one(path: &str, error: impl Into<String>) -> Self {
+        let mut issues = Self::new();
+        issues.add(path, error);
+        issues
+    }
+
+    /// Adds a mistake at a path such as `/healthChecks(0)/portIndex`; `/` is the whole object.
+    pub(crate) fn add(&mut self, path: &str, error: impl Into<String>) {
+        let error = error.into();
+        match self.found.iter_mut().find(|(known, _)| known == path) {
+            Some((_, errors)) => errors.push(error),
+            None => self.found.push((path.to_owned(), vec![error])),
+        }
+    }
+
+    /// Adds a mistake of JSON type, in the words of Marathon's JSON library
+    /// (`error.expected.jsstring`, play-json `JsonValidationError`).
+    pub(crate) fn add_wrong_type(&mut self, path: &str, expected: &str) {
+        self.wrong_type = true;
+        self.add(path, format!("error.expected.{expected}"));
+    }
+
+    /// Adds a required field that is not there (play-json's `error.path.missing`).
+    pub(crate) fn add_path_missing(&mut self, path: &str) {
+        self.wrong_type = true;
+        self.add(path, "error.path.missing");
+    }
+
+    /// Returns `Ok` where nothing is wrong.
+    ///
+    /// # Errors
+    /// The list itself, where it is not empty.
+    pub(crate) fn into_result(self) -> Result<(), Self> {
+        if self.found.is_empty() {
+            Ok(())
+        } else {
+            Err(self)
+        }
+    }
+
+    /// Returns the body of the 422 answer.
+    pub(crate) fn body(&self) -> Value {
+        let message = if self.wrong_type {
+            "Invalid JSON"
+        } else {
+            "Object is not valid"
+        };
+        let details: Vec<Value> = self
+            .found
+            .iter()
+            .map(|(path, errors)| json!({ "path": path, "errors": errors }))
+            .collect();
+        json!({ "message": message, "details": details })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_one_path_are_listed_together() {
+        let mut issues = Issues::new();
+        issues.add("/cpus", "is less than 0.001");
+        issues.add("/id", "must not be root");
+        issues.add("/cpus", "is odd");
+
+        assert_eq!(
+            issues.body(),
+            json!({
+                "message": "Object is not valid",
+                "details": [
+                    { "path": "/cpus", "errors": ["is less than 0.001", "is odd"] },
+                    { "path": "/id", "errors": ["must not be root"] },
+                ],
+            })
+        );
+    }
+
+    #[test]
+    fn a_wrong_json_type_changes_the_message() {
+        let mut issues = Issues::new();
+        issues.add_wrong_type("/id", "jsstring");
+
+        assert_eq!(issues.body()["message"], "Invalid JSON");
+    }
+}

@@ -1,0 +1,162 @@
+//! Carries out what the world decides and brings back what became of it. It holds no rule.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, watch};
+
+use crate::Notice;
+use crate::events::Bus;
+use crate::identity::TaskId;
+use crate::probe;
+use crate::supervisor;
+use crate::time::Moment;
+use crate::world::{Effect, Launch, ProbeOrder, World};
+
+/// The world with its hands and ears.
+pub(crate) struct Shell {
+    inner: Mutex<Inner>,
+    pub(crate) bus: Bus,
+    /// Rings when the next deadline may be another one.
+    changed: Notify,
+    /// How many tasks there are.
+    tasks: watch::Sender<usize>,
+    folders: Folders,
+    notice: Box<dyn Fn(Notice) + Send + Sync>,
+}
+
+/// Where the engine keeps files.
+#[derive(Debug, Clone)]
+pub(crate) struct Folders {
+    /// One folder per task: its working directory, with its output.
+    pub(crate) sandboxes: PathBuf,
+    /// One note per running task.
+    pub(crate) notes: PathBuf,
+}
+
+struct Inner {
+    world: World,
+    /// How to ask each task's supervisor for its end.
+    kills: BTreeMap<TaskId, mpsc::UnboundedSender<Duration>>,
+}
+
+impl fmt::Debug for Shell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shell").field("folders", &self.folders).finish_non_exhaustive()
+    }
+}
+
+impl Shell {
+    /// Returns a shell around a world in which nothing has happened.
+    pub(crate) fn new(
+        world: World,
+        folders: Folders,
+        notice: Box<dyn Fn(Notice) + Send + Sync>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            inner: Mutex::new(Inner {
+                world,
+                kills: BTreeMap::new(),
+            }),
+            bus: Bus::new(),
+            changed: Notify::new(),
+            tasks: watch::Sender::new(0),
+            folders,
+            notice,
+        })
+    }
+
+    /// Reads the world.
+    pub(crate) fn read<T>(&self, look: impl FnOnce(&World, Moment) -> T) -> T {
+        look(&self.lock().world, Moment::now())
+    }
+
+    /// Changes the world, lets it decide, and carries out what it decided.
+    ///
+    /// Effects are carried out under the same lock, so listeners see events in the order of the
+    /// decisions. None of them waits.
+    pub(crate) fn change<T>(self: &Arc<Self>, change: impl FnOnce(&mut World, Moment) -> T) -> T {
+        let now = Moment::now();
+        let mut inner = self.lock();
+        let outcome = change(&mut inner.world, now);
+        inner.world.reconcile(now);
+        for effect in inner.world.take_effects() {
+            self.carry_out(effect, &mut inner.kills, now);
+        }
+        self.tasks.send_replace(inner.world.task_count());
+        drop(inner);
+        self.changed.notify_one();
+        outcome
+    }
+
+    /// Lets the world decide again whenever time alone calls for it. Never returns.
+    pub(crate) async fn keep_time(self: Arc<Self>) {
+        loop {
+            let deadline = self.read(|world, now| world.next_deadline(now.instant));
+            let Some(deadline) = deadline else {
+                self.changed.notified().await;
+                continue;
+            };
+            tokio::select! {
+                () = tokio::time::sleep_until(deadline.into()) => self.change(|_, _| ()),
+                () = self.changed.notified() => {}
+            }
+        }
+    }
+
+    /// Waits until no task is left.
+    pub(crate) async fn wait_until_empty(&self) {
+        let mut tasks = self.tasks.subscribe();
+        tasks.wait_for(|count| *count == 0).await.ok();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn carry_out(
+        self: &Arc<Self>,
+        effect: Effect,
+        kills: &mut BTreeMap<TaskId, mpsc::UnboundedSender<Duration>>,
+        now: Moment,
+    ) {
+        match effect {
+            Effect::Publish(event) => self.bus.publish(&event, now.stamp),
+            Effect::Launch(launch) => {
+                let (sender, receiver) = mpsc::unbounded_channel();
+                kills.insert(launch.task.clone(), sender);
+                tokio::spawn(Arc::clone(self).run(launch, receiver));
+            }
+            Effect::Kill(task, grace) => {
+                if let Some(supervisor) = kills.get(&task) {
+                    supervisor.send(grace).ok();
+                }
+            }
+            Effect::Probe(order) => {
+                tokio::spawn(Arc::clone(self).probe(order));
+            }
+            Effect::Discard(task) => {
+                let sandbox = self.folders.sandboxes.join(task.as_str());
+                tokio::task::spawn_blocking(move || fs::remove_dir_all(sandbox).ok());
+            }
+            Effect::Notice(text) => (self.notice)(Notice::new(text)),
+        }
+    }
+
+    async fn run(self: Arc<Self>, launch: Launch, kills: mpsc::UnboundedReceiver<Duration>) {
+        let task = launch.task.clone();
+        let started = || self.change(|world, now| world.task_started(&task, now));
+        let end = supervisor::supervise(launch, &self.folders.notes, kills, started).await;
+        self.lock().kills.remove(&task);
+        self.change(|world, now| world.task_ended(&task, &end, now));
+    }
+
+    async fn probe(self: Arc<Self>, order: ProbeOrder) {
+        let result = probe::ask(order.question, order.timeout).await;
+        self.change(|world, now| world.probe_done(&order.task, order.check, result, now));
+    }
+}

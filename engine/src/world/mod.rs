@@ -1,0 +1,248 @@
+//! The one owner of all state. It decides and never acts: inputs go in, effects come out.
+//!
+//! Inputs are requests (`changes.rs`), news of processes and probes (`tasks.rs`) and the passing of
+//! time. After every input [`World::reconcile`] compares what is wanted with what is there
+//! (`steering.rs`, `steps.rs`) and leaves [`Effect`]s behind for the shell (`crate::shell`) to carry
+//! out. It is level-triggered: reconciling twice changes nothing, and a lost cue costs nothing but
+//! time. No clock, no process and no socket is touched here, except through the two questions that
+//! are handed in: "is this port free" and "give me a fresh id".
+
+mod changes;
+mod steering;
+mod steps;
+mod tasks;
+mod views;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+pub(crate) use changes::{Accepted, Force, Target, Wish};
+pub(crate) use views::{ServicePorts, Tasks};
+
+use crate::definition::Command;
+use crate::deployment::Deployment;
+use crate::environment::{self, Surroundings};
+use crate::events::Event;
+use crate::identity::{AppId, TaskId};
+use crate::model::{App, Instance, ProbeSlot, Task, TaskState};
+use crate::ports::HOST_PORTS;
+use crate::probe::Question;
+use crate::time::{Moment, Stamp};
+
+/// How many tasks may be starting at the same time.
+const LAUNCHES_AT_ONCE: usize = 16;
+
+/// How long a launch that found no port waits before it looks again.
+const PORT_RETRY: Duration = Duration::from_secs(1);
+
+/// How many sandboxes of ended tasks are kept for people to look into.
+const SANDBOXES_KEPT: usize = 100;
+
+/// What the shell must do. Each is safe to carry out in any order after those before it.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    Publish(Event),
+    Launch(Launch),
+    /// Ask the task to end, and end it after this long.
+    Kill(TaskId, Duration),
+    Probe(ProbeOrder),
+    /// Delete the sandbox of a task that ended long ago.
+    Discard(TaskId),
+    /// Tell a person.
+    Notice(String),
+}
+
+/// A process group to be started.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Launch {
+    pub(crate) task: TaskId,
+    pub(crate) command: Command,
+    pub(crate) environment: BTreeMap<String, String>,
+    pub(crate) sandbox: PathBuf,
+    pub(crate) kill_grace: Duration,
+}
+
+/// A health probe to be made.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ProbeOrder {
+    pub(crate) task: TaskId,
+    pub(crate) check: usize,
+    pub(crate) question: Question,
+    pub(crate) timeout: Duration,
+}
+
+/// What the world needs to know about where it lives.
+pub(crate) struct Setting {
+    /// The host name that tasks and clients are told.
+    pub(crate) host: String,
+    /// The folder below which every task has its own.
+    pub(crate) sandboxes: PathBuf,
+    /// The `PATH` that tasks get.
+    pub(crate) search_path: String,
+    /// Asks the system whether a port can be bound.
+    pub(crate) port_is_free: Box<dyn Fn(u16) -> bool + Send>,
+    /// Returns an id that was never returned before.
+    pub(crate) fresh_id: Box<dyn FnMut() -> String + Send>,
+}
+
+impl fmt::Debug for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Setting")
+            .field("host", &self.host)
+            .field("sandboxes", &self.sandboxes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Everything the engine knows.
+#[derive(Debug)]
+pub(crate) struct World {
+    setting: Setting,
+    apps: BTreeMap<AppId, App>,
+    deployments: Vec<Deployment>,
+    effects: Vec<Effect>,
+    last_version: Option<Stamp>,
+    /// Where the search for the next host port begins.
+    next_port: u16,
+    ended: VecDeque<TaskId>,
+    stopping: bool,
+}
+
+impl World {
+    /// Returns a world without apps.
+    pub(crate) fn new(setting: Setting) -> Self {
+        Self {
+            setting,
+            apps: BTreeMap::new(),
+            deployments: Vec::new(),
+            effects: Vec::new(),
+            last_version: None,
+            next_port: *HOST_PORTS.start(),
+            ended: VecDeque::new(),
+            stopping: false,
+        }
+    }
+
+    /// Brings decisions up to date with the state and with time.
+    pub(crate) fn reconcile(&mut self, now: Moment) {
+        loop {
+            self.begin_deployments(now);
+            self.steer(now);
+            if !self.finish_steps(now) {
+                break;
+            }
+        }
+        self.launch_due(now);
+        self.probe_due(now);
+    }
+
+    /// Returns the effects that have come up since the last call, in order.
+    pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// Returns when the passing of time alone changes a decision.
+    pub(crate) fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        let of_app = |app: &App| {
+            let waits = app.staying().any(|instance| instance.task.is_none());
+            let launch = waits.then(|| app.backoff.waits_until(now).max(app.launch_retry_at));
+            let probes = app.tasks().flat_map(|(_, task)| task.probes.iter());
+            let due = probes.filter_map(|slot| match slot {
+                ProbeSlot::Due(at) => Some(*at),
+                ProbeSlot::Idle | ProbeSlot::Asked(_) => None,
+            });
+            due.chain(launch.flatten()).min()
+        };
+        self.apps.values().filter_map(of_app).min()
+    }
+
+    /// Ends everything: no launch from here on, every task is asked to end.
+    pub(crate) fn stop(&mut self, now: Moment) {
+        self.stopping = true;
+        self.reconcile(now);
+    }
+
+    /// Returns the host that all tasks run on.
+    pub(crate) fn host(&self) -> &str {
+        &self.setting.host
+    }
+
+    /// Returns how many tasks there are, dying ones included.
+    pub(crate) fn task_count(&self) -> usize {
+        self.apps.values().map(|app| app.tasks().count()).sum()
+    }
+
+    fn publish(&mut self, event: Event) {
+        self.effects.push(Effect::Publish(event));
+    }
+
+    /// Returns a version that is later than every other.
+    fn next_version(&mut self, now: Moment) -> Stamp {
+        let version = match self.last_version {
+            Some(last) if last >= now.stamp => last.next(),
+            Some(_) | None => now.stamp,
+        };
+        self.last_version = Some(version);
+        version
+    }
+
+    fn host_ports_in_use(&self) -> BTreeSet<u16> {
+        let tasks = self.apps.values().flat_map(App::tasks);
+        tasks.flat_map(|(_, task)| task.ports.iter().copied()).collect()
+    }
+
+    fn staging_count(&self) -> usize {
+        let tasks = self.apps.values().flat_map(App::tasks);
+        tasks.filter(|(_, task)| task.state == TaskState::Staging).count()
+    }
+
+    /// Returns the app and the position of the instance that a task belongs to.
+    fn find_task(&self, id: &TaskId) -> Option<(&AppId, usize)> {
+        self.apps.iter().find_map(|(app_id, app)| {
+            let position = app.instances.iter().position(|instance| {
+                instance.task.as_ref().is_some_and(|task| task.id == *id)
+            })?;
+            Some((app_id, position))
+        })
+    }
+
+    fn sandbox(&self, task: &TaskId) -> PathBuf {
+        self.setting.sandboxes.join(task.as_str())
+    }
+
+    fn environment(&self, instance: &Instance, task: &TaskId, ports: &[u16]) -> BTreeMap<String, String> {
+        environment::of_task(
+            &instance.revision.definition,
+            Surroundings {
+                task,
+                version: instance.revision.version,
+                host: &self.setting.host,
+                ports,
+                sandbox: &self.sandbox(task).to_string_lossy(),
+                search_path: &self.setting.search_path,
+            },
+        )
+    }
+}
+
+/// Returns the fresh task of an instance that is about to be launched.
+fn staged_task(instance: &Instance, ports: Vec<u16>, now: Moment) -> Task {
+    let checks = instance.revision.definition.health_checks.len();
+    Task {
+        id: instance.id.task(instance.incarnation),
+        state: TaskState::Staging,
+        ports,
+        staged: now,
+        started: None,
+        checks: vec![crate::health::CheckState::default(); checks],
+        probes: vec![ProbeSlot::Idle; checks],
+    }
+}
+
+/// Returns the revision that an instance's next task runs.
+fn current_of(app: &App) -> Option<Arc<crate::model::Revision>> {
+    app.current.as_ref().map(Arc::clone)
+}

@@ -1,0 +1,11 @@
+//! The balancer from outside: real sockets, real time, ports of the system's choice.
+
+mod admin;
+mod change;
+mod framing;
+mod keep_alive;
+mod retry;
+mod shutdown;
+mod streaming;
+mod upgrade;
+mod world;
