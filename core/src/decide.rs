@@ -6,8 +6,10 @@
 mod round;
 mod sides;
 mod wait;
+mod way_back;
 
 pub use wait::{Then, Waiting, WaitingFor};
+pub use way_back::{WayBack, way_back};
 
 use crate::action::{Action, Mark};
 use crate::invariants;

@@ -93,10 +93,8 @@ impl HttpGauges {
 #[async_trait]
 impl Gauges for HttpGauges {
     async fn read(&self, asked: &[Question]) -> BTreeMap<InstanceId, Reading> {
-        let readings = asked.iter().map(|question| async {
-            let pending = self.probe(&question.source, &question.addresses).await;
-            (question.instance.clone(), pending, Instant::now())
-        });
+        let read = |question| self.answer(question);
+        let readings: Vec<_> = asked.iter().map(read).collect();
         let readings: Vec<_> =
             stream::iter(readings).buffer_unordered(READINGS_AT_ONCE).collect().await;
         let end = Instant::now();
@@ -109,6 +107,11 @@ impl Gauges for HttpGauges {
 }
 
 impl HttpGauges {
+    async fn answer(&self, question: &Question) -> (InstanceId, Pending, Instant) {
+        let pending = self.probe(&question.source, &question.addresses).await;
+        (question.instance.clone(), pending, Instant::now())
+    }
+
     /// Reads one gauge.
     pub async fn probe(&self, source: &PendingSource, addresses: &[Address]) -> Pending {
         match source {

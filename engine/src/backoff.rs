@@ -92,7 +92,10 @@ mod tests {
         let later = start + Duration::from_secs(62);
         let again = once.after_end(&app, later);
 
-        assert_eq!(again.waits_until(later), Some(later + Duration::from_secs(1)));
+        assert_eq!(
+            again.waits_until(later),
+            Some(later + Duration::from_secs(1))
+        );
     }
 
     #[test]

@@ -136,13 +136,19 @@ mod tests {
         let app = &one.definition.id;
         let steps = |before, after| steps_for(app, before, after, false);
 
-        assert_eq!(steps(None, Some(&one)), [ActionKind::Start, ActionKind::Scale]);
+        assert_eq!(
+            steps(None, Some(&one)),
+            [ActionKind::Start, ActionKind::Scale]
+        );
         assert_eq!(steps(Some(&one), Some(&three)), [ActionKind::Scale]);
         assert_eq!(steps(Some(&one), Some(&other)), [ActionKind::Restart]);
         assert_eq!(steps(Some(&one), Some(&other_none)), [ActionKind::Scale]);
         assert_eq!(steps(Some(&one), None), [ActionKind::Stop]);
         assert_eq!(steps(Some(&one), Some(&one)), []);
-        assert_eq!(steps_for(app, Some(&one), Some(&one), true), [ActionKind::Scale]);
+        assert_eq!(
+            steps_for(app, Some(&one), Some(&one), true),
+            [ActionKind::Scale]
+        );
     }
 
     #[test]
@@ -160,7 +166,10 @@ mod tests {
             .collect();
         assert_eq!(
             kinds,
-            [vec![ActionKind::Start, ActionKind::Scale], vec![ActionKind::Scale]]
+            [
+                vec![ActionKind::Start, ActionKind::Scale],
+                vec![ActionKind::Scale]
+            ]
         );
     }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::api;
 use crate::identity::random_uuid;
+use crate::ports::HOST_PORTS;
 use crate::processes::end_strays;
 use crate::shell::{Folders, Shell};
 use crate::world::{Setting, World};
@@ -33,6 +35,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// The host that tasks are told and that health checks ask.
     pub host: String,
+    /// The ports that tasks get where they may be any.
+    pub host_ports: RangeInclusive<u16>,
     /// How long an idle event stream waits between two signs of life.
     pub heartbeat: Duration,
     /// Called with what a person must know. It must not wait.
@@ -46,6 +50,7 @@ impl Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)),
             state_dir: state_dir.into(),
             host: Ipv4Addr::LOCALHOST.to_string(),
+            host_ports: HOST_PORTS,
             heartbeat: DEFAULT_HEARTBEAT,
             on_notice: Box::new(|_| ()),
         }
@@ -58,6 +63,7 @@ impl fmt::Debug for Config {
             .field("listen", &self.listen)
             .field("state_dir", &self.state_dir)
             .field("host", &self.host)
+            .field("host_ports", &self.host_ports)
             .field("heartbeat", &self.heartbeat)
             .finish_non_exhaustive()
     }
@@ -138,9 +144,13 @@ impl Engine {
         })?;
         let notes = folders.notes.clone();
         let strays = tokio::task::spawn_blocking(move || end_strays(&notes)).await;
-        let strays = strays.unwrap_or_else(|panic| Err(io::Error::other(panic))).map_err(unusable)?;
+        let strays = strays
+            .unwrap_or_else(|panic| Err(io::Error::other(panic)))
+            .map_err(unusable)?;
         for stray in strays {
-            (config.on_notice)(Notice::new(format!("ended {stray}, left by a former engine")));
+            (config.on_notice)(Notice::new(format!(
+                "ended {stray}, left by a former engine"
+            )));
         }
         let unbindable = |source| StartError::Listen {
             address: config.listen,
@@ -148,7 +158,7 @@ impl Engine {
         };
         let listener = TcpListener::bind(config.listen).await.map_err(unbindable)?;
         let address = listener.local_addr().map_err(unbindable)?;
-        let world = World::new(setting(&config.host, &folders).map_err(unusable)?);
+        let world = World::new(setting(&config, &folders).map_err(unusable)?);
         let shell = Shell::new(world, folders, config.on_notice);
         let api = api::Api::new(Arc::clone(&shell), address, config.heartbeat);
         let servers = vec![
@@ -210,16 +220,29 @@ fn lock_folder(state_dir: &Path) -> io::Result<Option<Flock<File>>> {
     }
 }
 
-fn setting(host: &str, folders: &Folders) -> io::Result<Setting> {
-    const FALLBACK_SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-    // Asked once here so that a missing random source is an error at the start.
-    random_uuid()?;
+fn setting(config: &Config, folders: &Folders) -> io::Result<Setting> {
+    const FALLBACK_SEARCH_PATH: &str =
+        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     let search_path = std::env::var("PATH").unwrap_or_else(|_| FALLBACK_SEARCH_PATH.to_owned());
+    let ports = config.host_ports.clone();
+    // A random begin keeps engines that share a machine out of each other's way. The random source
+    // is asked here also so that a missing one is an error at the start.
+    let random = random_uuid()?
+        .bytes()
+        .fold(0_usize, |sum, byte| sum * 31 % 65_521 + usize::from(byte));
+    let first_port = ports
+        .clone()
+        .nth(random % ports.len().max(1))
+        .unwrap_or(*ports.start());
     Ok(Setting {
-        host: host.to_owned(),
+        host: config.host.clone(),
         sandboxes: folders.sandboxes.clone(),
         search_path,
+        host_ports: ports,
+        first_port,
         port_is_free: Box::new(|port| StdListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()),
-        fresh_id: Box::new(|| random_uuid().expect("the random source worked when the engine started")),
+        fresh_id: Box::new(|| {
+            random_uuid().expect("the random source worked when the engine started")
+        }),
     })
 }

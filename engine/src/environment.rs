@@ -25,7 +25,10 @@ pub(crate) struct Surroundings<'a> {
 }
 
 /// Returns the environment of a task.
-pub(crate) fn of_task(definition: &Definition, around: Surroundings<'_>) -> BTreeMap<String, String> {
+pub(crate) fn of_task(
+    definition: &Definition,
+    around: Surroundings<'_>,
+) -> BTreeMap<String, String> {
     let mut environment = BTreeMap::new();
     let mut set = |key: &str, value: String| {
         environment.insert(key.to_owned(), value);
@@ -36,9 +39,15 @@ pub(crate) fn of_task(definition: &Definition, around: Surroundings<'_>) -> BTre
     set("MESOS_TASK_ID", around.task.to_string());
     set("MARATHON_APP_ID", definition.id.to_string());
     set("MARATHON_APP_VERSION", around.version.to_string());
-    set("MARATHON_APP_RESOURCE_CPUS", format!("{:?}", definition.cpus));
+    set(
+        "MARATHON_APP_RESOURCE_CPUS",
+        format!("{:?}", definition.cpus),
+    );
     set("MARATHON_APP_RESOURCE_MEM", format!("{:?}", definition.mem));
-    set("MARATHON_APP_RESOURCE_DISK", format!("{:?}", definition.disk));
+    set(
+        "MARATHON_APP_RESOURCE_DISK",
+        format!("{:?}", definition.disk),
+    );
     set("MARATHON_APP_RESOURCE_GPUS", "0".to_owned());
     set("MARATHON_APP_ENFORCE_GROUP_ROLE", "FALSE".to_owned());
     set("HOST", around.host.to_owned());
@@ -64,9 +73,18 @@ fn labels(definition: &Definition) -> BTreeMap<String, String> {
 
 fn ports(definition: &Definition, host_ports: &[u16]) -> BTreeMap<String, String> {
     let mut environment = BTreeMap::new();
-    for (index, (wanted, host_port)) in definition.port_definitions.iter().zip(host_ports).enumerate() {
+    for (index, (wanted, host_port)) in definition
+        .port_definitions
+        .iter()
+        .zip(host_ports)
+        .enumerate()
+    {
         let value = host_port.to_string();
-        let requested = if wanted.port == 0 { *host_port } else { wanted.port };
+        let requested = if wanted.port == 0 {
+            *host_port
+        } else {
+            wanted.port
+        };
         environment.insert(format!("PORT{index}"), value.clone());
         environment.insert(format!("PORT_{requested}"), value.clone());
         if let Some(name) = &wanted.name {
@@ -145,7 +163,11 @@ mod tests {
             ("PATH", "/bin"),
         ];
         for (key, value) in expected {
-            assert_eq!(environment.get(key).map(String::as_str), Some(value), "{key}");
+            assert_eq!(
+                environment.get(key).map(String::as_str),
+                Some(value),
+                "{key}"
+            );
         }
     }
 

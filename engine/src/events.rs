@@ -81,7 +81,11 @@ impl Event {
         }
         body.insert("eventType".to_owned(), json!(self.kind));
         body.insert("timestamp".to_owned(), json!(now));
-        let text = format!("event: {}\r\ndata: {}\r\n\r\n", self.kind, Value::Object(body));
+        let text = format!(
+            "event: {}\r\ndata: {}\r\n\r\n",
+            self.kind,
+            Value::Object(body)
+        );
         Frame {
             kind: self.kind,
             text: text.into(),

@@ -214,7 +214,12 @@ mod tests {
         let check = check("HTTP", 2, 300);
         let (start, mut state) = (Moment::now(), CheckState::default());
 
-        let success = state.fold(&check, ProbeResult::Success, start.instant, after(start, 1.0));
+        let success = state.fold(
+            &check,
+            ProbeResult::Success,
+            start.instant,
+            after(start, 1.0),
+        );
         let failure = state.fold(&check, failure(), start.instant, after(start, 2.0));
 
         assert!(success.alive_changed);
@@ -229,7 +234,11 @@ mod tests {
 
         let counted: Vec<bool> = [0.25, 0.5, 0.75, 1.3, 1.55, 2.31]
             .into_iter()
-            .map(|at| state.fold(&check, failure(), start.instant, after(start, at)).failure_counted)
+            .map(|at| {
+                state
+                    .fold(&check, failure(), start.instant, after(start, at))
+                    .failure_counted
+            })
             .collect();
 
         assert_eq!(counted, [true, false, false, true, false, true]);
@@ -242,17 +251,30 @@ mod tests {
 
         let verdict = state.fold(&check, ProbeResult::Ignored, start.instant, start);
 
-        assert_eq!((verdict, state), (Verdict::default(), CheckState::default()));
+        assert_eq!(
+            (verdict, state),
+            (Verdict::default(), CheckState::default())
+        );
     }
 
     #[test]
     fn health_is_unknown_until_every_check_has_reported() {
         let unknown = CheckState::default();
-        let alive = CheckState { reported: true, alive: true, ..CheckState::default() };
-        let dead = CheckState { reported: true, ..CheckState::default() };
+        let alive = CheckState {
+            reported: true,
+            alive: true,
+            ..CheckState::default()
+        };
+        let dead = CheckState {
+            reported: true,
+            ..CheckState::default()
+        };
 
         assert_eq!(Health::of(&[]), Health::Unknown);
-        assert_eq!(Health::of(&[alive.clone(), unknown.clone()]), Health::Unknown);
+        assert_eq!(
+            Health::of(&[alive.clone(), unknown.clone()]),
+            Health::Unknown
+        );
         assert_eq!(Health::of(&[alive.clone(), alive.clone()]), Health::Healthy);
         assert_eq!(Health::of(&[alive, dead, unknown]), Health::Unhealthy);
     }

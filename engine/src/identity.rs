@@ -46,7 +46,9 @@ impl AppId {
             return mistakes;
         }
         if self.0.len() > APP_ID_LENGTH_MAX {
-            mistakes.push(format!("must not be longer than {APP_ID_LENGTH_MAX} characters"));
+            mistakes.push(format!(
+                "must not be longer than {APP_ID_LENGTH_MAX} characters"
+            ));
         }
         if !self.segments().all(segment_is_valid) {
             mistakes.push(format!(
@@ -209,7 +211,12 @@ mod tests {
 
     #[test]
     fn slashes_around_and_inside_an_id_are_forgiven() {
-        for text in ["green-oinker", "/green-oinker", "//green-oinker/", "/a/../green-oinker"] {
+        for text in [
+            "green-oinker",
+            "/green-oinker",
+            "//green-oinker/",
+            "/a/../green-oinker",
+        ] {
             assert_eq!(AppId::from_text(text).as_str(), "/green-oinker", "{text}");
         }
         assert_eq!(AppId::from_text("/a//b").as_str(), "/a/b");
@@ -220,10 +227,18 @@ mod tests {
     #[test]
     fn an_id_follows_the_grammar_of_path_ids() {
         for valid in ["/a", "/a/b-c", "/v1.2", "/0", "/product/us-east/service"] {
-            assert_eq!(AppId::from_text(valid).mistakes(), Vec::<String>::new(), "{valid}");
+            assert_eq!(
+                AppId::from_text(valid).mistakes(),
+                Vec::<String>::new(),
+                "{valid}"
+            );
         }
         for invalid in ["/", "/A", "/a_b", "/-a", "/a-", "/a..b", "/a/tasks", "/é"] {
-            assert_ne!(AppId::from_text(invalid).mistakes(), Vec::<String>::new(), "{invalid}");
+            assert_ne!(
+                AppId::from_text(invalid).mistakes(),
+                Vec::<String>::new(),
+                "{invalid}"
+            );
         }
     }
 
@@ -245,7 +260,10 @@ mod tests {
 
     #[test]
     fn a_uuid_carries_its_version_and_variant() {
-        assert_eq!(format_uuid([0xff; 16]), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+        assert_eq!(
+            format_uuid([0xff; 16]),
+            "ffffffff-ffff-4fff-bfff-ffffffffffff"
+        );
         assert_eq!(format_uuid([0; 16]), "00000000-0000-4000-8000-000000000000");
     }
 }

@@ -18,13 +18,6 @@ impl Issues {
         Self::default()
     }
 
-    /// Returns a list with one mistake.
-    pub(crate) fn one(path: &str, error: impl Into<String>) -> Self {
-        let mut issues = Self::new();
-        issues.add(path, error);
-        issues
-    }
-
     /// Adds a mistake at a path such as `/healthChecks(0)/portIndex`; `/` is the whole object.
     pub(crate) fn add(&mut self, path: &str, error: impl Into<String>) {
         let error = error.into();

@@ -70,7 +70,8 @@ impl App {
             self.backoff.reset();
             self.launch_retry_at = None;
         }
-        self.revisions.insert(revision.version, Arc::clone(&revision));
+        self.revisions
+            .insert(revision.version, Arc::clone(&revision));
         while self.revisions.len() > REVISIONS_KEPT {
             self.revisions.pop_first();
         }
@@ -86,7 +87,9 @@ impl App {
 
     /// Returns the instances that are meant to stay.
     pub(crate) fn staying(&self) -> impl Iterator<Item = &Instance> {
-        self.instances.iter().filter(|instance| instance.goal == Goal::Running)
+        self.instances
+            .iter()
+            .filter(|instance| instance.goal == Goal::Running)
     }
 
     /// Returns whether an instance runs the current configuration.
@@ -135,7 +138,11 @@ impl Instance {
         };
         Candidate {
             progress,
-            since: self.task.as_ref().map_or(self.since, |task| task.staged).instant,
+            since: self
+                .task
+                .as_ref()
+                .map_or(self.since, |task| task.staged)
+                .instant,
         }
     }
 

@@ -27,8 +27,15 @@ pub(crate) fn assign_service_ports(
         if own[index] != 0 {
             continue;
         }
-        let kept = former.get(index).copied().filter(|port| !own.contains(port));
-        let fresh = || SERVICE_PORTS.into_iter().find(|port| !own.contains(port) && !is_taken(*port));
+        let kept = former
+            .get(index)
+            .copied()
+            .filter(|port| !own.contains(port));
+        let fresh = || {
+            SERVICE_PORTS
+                .into_iter()
+                .find(|port| !own.contains(port) && !is_taken(*port))
+        };
         let port = kept.or_else(fresh).unwrap_or(0);
         own[index] = port;
         definition.port_definitions[index].port = port;
@@ -43,10 +50,13 @@ pub(crate) fn assign_service_ports(
 /// A sentence: a required port is in use, or the range is exhausted.
 pub(crate) fn choose_host_ports(
     definition: &Definition,
+    range: &RangeInclusive<u16>,
     start: u16,
     is_free: impl Fn(u16) -> bool,
 ) -> Result<Vec<u16>, String> {
     let mut chosen: Vec<u16> = Vec::new();
+    let (first, last) = (*range.start(), *range.end());
+    let from = if range.contains(&start) { start } else { first };
     for wanted in &definition.port_definitions {
         if definition.require_ports && wanted.port != 0 {
             if !is_free(wanted.port) {
@@ -55,8 +65,6 @@ pub(crate) fn choose_host_ports(
             chosen.push(wanted.port);
             continue;
         }
-        let (first, last) = (*HOST_PORTS.start(), *HOST_PORTS.end());
-        let from = start.clamp(first, last);
         let mut candidates = (from..=last).chain(first..from);
         let port = candidates.find(|port| !chosen.contains(port) && is_free(*port));
         chosen.push(port.ok_or_else(|| format!("no port between {first} and {last} is free"))?);
@@ -73,7 +81,8 @@ mod tests {
 
     #[test]
     fn zero_service_ports_take_free_ports_in_order() {
-        let mut app = definition_of(json!({ "id": "a", "cmd": "sleep 1", "ports": [0, 10_001, 0] }));
+        let mut app =
+            definition_of(json!({ "id": "a", "cmd": "sleep 1", "ports": [0, 10_001, 0] }));
 
         assign_service_ports(&mut app, None, |port| port == 10_000);
 
@@ -94,7 +103,7 @@ mod tests {
     fn host_ports_begin_at_the_start_and_wrap_round() {
         let app = definition_of(json!({ "id": "a", "cmd": "sleep 1", "ports": [0, 0] }));
 
-        let ports = choose_host_ports(&app, 32_000, |port| port != 31_000);
+        let ports = choose_host_ports(&app, &HOST_PORTS, 32_000, |port| port != 31_000);
 
         assert_eq!(ports, Ok(vec![32_000, 31_001]));
     }
@@ -105,14 +114,17 @@ mod tests {
             json!({ "id": "a", "cmd": "sleep 1", "ports": [8080], "requirePorts": true }),
         );
 
-        assert_eq!(choose_host_ports(&app, 31_000, |_| true), Ok(vec![8080]));
-        assert!(choose_host_ports(&app, 31_000, |port| port != 8080).is_err());
+        assert_eq!(
+            choose_host_ports(&app, &HOST_PORTS, 31_000, |_| true),
+            Ok(vec![8080])
+        );
+        assert!(choose_host_ports(&app, &HOST_PORTS, 31_000, |port| port != 8080).is_err());
     }
 
     #[test]
     fn an_exhausted_range_is_an_error() {
         let app = definition_of(json!({ "id": "a", "cmd": "sleep 1" }));
 
-        assert!(choose_host_ports(&app, 31_000, |_| false).is_err());
+        assert!(choose_host_ports(&app, &HOST_PORTS, 31_000, |_| false).is_err());
     }
 }

@@ -93,7 +93,9 @@ async fn status_line(host: &str, port: u16, path: &str) -> io::Result<String> {
             return Err(io::Error::other("the answer has no status line"));
         }
         if stream.read_buf(&mut seen).await? == 0 {
-            return Err(io::Error::other("the connection was closed without an answer"));
+            return Err(io::Error::other(
+                "the connection was closed without an answer",
+            ));
         }
     }
 }
@@ -102,7 +104,9 @@ async fn status_line(host: &str, port: u16, path: &str) -> io::Result<String> {
 async fn drain(stream: TcpStream) {
     let mut rest = stream.take(BODY_BYTES_DRAINED);
     let mut sink = tokio::io::sink();
-    timeout(BODY_DRAIN_TIME, tokio::io::copy(&mut rest, &mut sink)).await.ok();
+    timeout(BODY_DRAIN_TIME, tokio::io::copy(&mut rest, &mut sink))
+        .await
+        .ok();
 }
 
 /// Says what a status line such as `HTTP/1.1 200 OK` means.
@@ -172,7 +176,11 @@ mod tests {
             ("HTTP/1.1", false),
             ("", false),
         ] {
-            assert_eq!(judge(line, false) == ProbeResult::Success, healthy, "{line}");
+            assert_eq!(
+                judge(line, false) == ProbeResult::Success,
+                healthy,
+                "{line}"
+            );
         }
     }
 

@@ -122,7 +122,10 @@ pub(crate) fn group_is_alive(group: u32) -> bool {
 
 fn group_id(group: u32) -> Option<Pid> {
     // 0 and 1 would mean our own group and everybody.
-    i32::try_from(group).ok().filter(|id| *id > 1).map(Pid::from_raw)
+    i32::try_from(group)
+        .ok()
+        .filter(|id| *id > 1)
+        .map(Pid::from_raw)
 }
 
 fn has_living_member(group: u32) -> bool {
@@ -130,7 +133,8 @@ fn has_living_member(group: u32) -> bool {
         return true;
     };
     let ids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    ids.filter_map(stat).any(|stat| stat.group == group && !stat.is_zombie)
+    ids.filter_map(stat)
+        .any(|stat| stat.group == group && !stat.is_zombie)
 }
 
 /// What `/proc/<pid>/stat` says, as far as it matters here.
@@ -166,7 +170,11 @@ mod tests {
 
         assert_eq!(
             parse_stat(line),
-            Some(Stat { is_zombie: false, group: 40, start_time: 98765 })
+            Some(Stat {
+                is_zombie: false,
+                group: 40,
+                start_time: 98765
+            })
         );
     }
 

@@ -102,13 +102,15 @@ impl Refusal {
                 "This address sends events: ask with 'Accept: text/event-stream'".to_owned()
             }
             Self::Exists(id) => format!("An app with id [{id}] already exists."),
-            Self::Locked(_) => "App is locked by one or more deployments. Override with the option \
+            Self::Locked(_) => {
+                "App is locked by one or more deployments. Override with the option \
                  '?force=true'. View details at '/v2/deployments/<DEPLOYMENT_ID>'."
-                .to_owned(),
+                    .to_owned()
+            }
             Self::Invalid(_) => "Object is not valid".to_owned(),
-            Self::BadTimestamp(text) => format!(
-                "Invalid timestamp provided '{text}'. Expecting ISO-8601 datetime string."
-            ),
+            Self::BadTimestamp(text) => {
+                format!("Invalid timestamp provided '{text}'. Expecting ISO-8601 datetime string.")
+            }
             Self::BadRequest(message) => message.clone(),
             Self::MalformedJson(_) => "Invalid JSON".to_owned(),
             Self::BodyTooLarge(limit) => format!("The body is larger than {limit} bytes"),

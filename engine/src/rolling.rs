@@ -86,10 +86,8 @@ pub(crate) fn next_step(fleet: Fleet, strategy: UpgradeStrategy) -> RollingStep 
     let missing = fleet.wanted.saturating_sub(fleet.fresh);
     let launch = missing.min(capacity.saturating_sub(taken));
 
-    let nothing_moves = kill_old == 0
-        && launch == 0
-        && fleet.dying == 0
-        && fleet.fresh == fleet.fresh_healthy;
+    let nothing_moves =
+        kill_old == 0 && launch == 0 && fleet.dying == 0 && fleet.fresh == fleet.fresh_healthy;
     if nothing_moves && fleet.old_unhealthy > 0 {
         kill_old = 1;
     }
@@ -135,9 +133,18 @@ mod tests {
             candidate(Progress::Running, 2),
         ];
 
-        assert_eq!(select_victims(&candidates, 2, KillSelection::YoungestFirst), [2, 1]);
-        assert_eq!(select_victims(&candidates, 2, KillSelection::OldestFirst), [2, 0]);
-        assert_eq!(select_victims(&candidates, 9, KillSelection::OldestFirst).len(), 4);
+        assert_eq!(
+            select_victims(&candidates, 2, KillSelection::YoungestFirst),
+            [2, 1]
+        );
+        assert_eq!(
+            select_victims(&candidates, 2, KillSelection::OldestFirst),
+            [2, 0]
+        );
+        assert_eq!(
+            select_victims(&candidates, 9, KillSelection::OldestFirst).len(),
+            4
+        );
     }
 
     #[test]
@@ -151,17 +158,30 @@ mod tests {
         ];
         for (wanted, minimum, over, expected) in cases {
             let strategy = strategy(minimum, over);
-            assert_eq!(bounds(wanted, strategy), expected, "{wanted} {minimum} {over}");
+            assert_eq!(
+                bounds(wanted, strategy),
+                expected,
+                "{wanted} {minimum} {over}"
+            );
         }
     }
 
     #[test]
     fn without_room_above_one_extra_instance_goes_first() {
-        let fleet = Fleet { old_healthy: 4, ..empty(4) };
+        let fleet = Fleet {
+            old_healthy: 4,
+            ..empty(4)
+        };
 
         let step = next_step(fleet, strategy(1.0, 0.0));
 
-        assert_eq!(step, RollingStep { kill_old: 0, launch: 1 });
+        assert_eq!(
+            step,
+            RollingStep {
+                kill_old: 0,
+                launch: 1
+            }
+        );
     }
 
     #[test]
@@ -176,7 +196,13 @@ mod tests {
 
         let step = next_step(fleet, strategy(1.0, 0.0));
 
-        assert_eq!(step, RollingStep { kill_old: 1, launch: 0 });
+        assert_eq!(
+            step,
+            RollingStep {
+                kill_old: 1,
+                launch: 0
+            }
+        );
     }
 
     #[test]
@@ -208,7 +234,10 @@ mod tests {
             fleet.dying += step.kill_old;
             fleet.fresh += step.launch;
             let healthy = fleet.old_healthy + fleet.fresh_healthy;
-            assert!(healthy >= minimum.min(healthy_before), "{fleet:?} {strategy:?}");
+            assert!(
+                healthy >= minimum.min(healthy_before),
+                "{fleet:?} {strategy:?}"
+            );
             let all = fleet.old_healthy + fleet.old_unhealthy + fleet.dying + fleet.fresh;
             assert!(all <= capacity.max(wanted), "{fleet:?} {strategy:?}");
             if fleet.dying > 0 {
@@ -219,7 +248,11 @@ mod tests {
         }
         assert_eq!(
             fleet,
-            Fleet { fresh: wanted, fresh_healthy: wanted, ..empty(wanted) },
+            Fleet {
+                fresh: wanted,
+                fresh_healthy: wanted,
+                ..empty(wanted)
+            },
             "{strategy:?}"
         );
     }

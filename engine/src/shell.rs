@@ -46,7 +46,9 @@ struct Inner {
 
 impl fmt::Debug for Shell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shell").field("folders", &self.folders).finish_non_exhaustive()
+        f.debug_struct("Shell")
+            .field("folders", &self.folders)
+            .finish_non_exhaustive()
     }
 }
 

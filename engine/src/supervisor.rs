@@ -55,7 +55,10 @@ pub(crate) async fn supervise(
 fn start(launch: &Launch) -> io::Result<Child> {
     fs::create_dir_all(&launch.sandbox)?;
     let output = |name: &str| -> io::Result<File> {
-        OpenOptions::new().create(true).append(true).open(launch.sandbox.join(name))
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(launch.sandbox.join(name))
     };
     let mut command = match &launch.command {
         definition::Command::Shell(line) => {

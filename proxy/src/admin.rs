@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HOST, HeaderValue, ORIGIN};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -26,7 +26,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::limits;
-use crate::listener::truth;
+use crate::listener::Unbound;
 use crate::metrics;
 use crate::pool::{EndpointView, PoolView, Protocol};
 use crate::registry::{Listed, OpenError, Opened, Registry};
@@ -94,31 +94,48 @@ impl Admin {
         }
         let (parts, body) = request.into_parts();
         let segments: Vec<&str> = parts.uri.path().split('/').skip(1).collect();
-        match (&parts.method, segments.as_slice()) {
-            (&Method::GET, ["ping"]) => text("pong\n"),
-            (&Method::GET, ["metrics"]) => text(metrics::render(&self.registry.all())),
-            (&Method::GET, ["v1", "info"]) => reply(StatusCode::OK, &self.info()),
-            (&Method::GET, ["v1", "pools"]) => self.list(),
-            (&Method::GET, ["v1", "pools", name]) => self.named(name, |name| self.get(name)),
-            (&Method::DELETE, ["v1", "pools", name]) => self.named(name, |name| self.delete(name)),
-            (&Method::PUT, ["v1", "pools", name]) => match read_json(body).await {
-                Ok(value) => self.named(name, |name| self.open(name, &value)),
-                Err(answer) => answer,
-            },
-            (&Method::POST, ["v1", "pools", name, "change"]) => match read_json(body).await {
-                Ok(value) => self.named(name, |name| self.change(name, &value)),
-                Err(answer) => answer,
-            },
-            (_, ["ping"] | ["metrics"] | ["v1", "info"] | ["v1", "pools"]) => not_allowed("GET"),
-            (_, ["v1", "pools", _]) => not_allowed("GET, PUT, DELETE"),
-            (_, ["v1", "pools", _, "change"]) => not_allowed("POST"),
-            _ => message(StatusCode::NOT_FOUND, "there is nothing at this path"),
+        self.route(&parts.method, &segments, body)
+            .await
+            .unwrap_or_else(|refusal| refusal)
+    }
+
+    async fn route(
+        &self,
+        method: &Method,
+        segments: &[&str],
+        body: Incoming,
+    ) -> Result<Answer, Answer> {
+        match (method, segments) {
+            (&Method::GET, ["ping"]) => Ok(text("pong\n")),
+            (&Method::GET, ["metrics"]) => Ok(text(metrics::render(&self.registry.all()))),
+            (&Method::GET, ["v1", "info"]) => Ok(reply(StatusCode::OK, &self.info())),
+            (&Method::GET, ["v1", "pools"]) => Ok(self.list()),
+            (&Method::GET, ["v1", "pools", name]) => self.get(&decode(name)?),
+            (&Method::DELETE, ["v1", "pools", name]) => self.delete(&decode(name)?).await,
+            (&Method::PUT, ["v1", "pools", name]) => {
+                self.open(&decode(name)?, &read_json(body).await?).await
+            }
+            (&Method::POST, ["v1", "pools", name, "change"]) => {
+                self.change(&decode(name)?, &read_json(body).await?)
+            }
+            (_, ["ping"] | ["metrics"] | ["v1", "info"] | ["v1", "pools"]) => {
+                Err(not_allowed("GET"))
+            }
+            (_, ["v1", "pools", _]) => Err(not_allowed("GET, PUT, DELETE")),
+            (_, ["v1", "pools", _, "change"]) => Err(not_allowed("POST")),
+            _ => Err(message(
+                StatusCode::NOT_FOUND,
+                "there is nothing at this path",
+            )),
         }
     }
 
     /// Refuses what a web browser may have been tricked into sending.
     fn refusal(&self, request: &Request<Incoming>) -> Option<Answer> {
-        let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+        let host = request
+            .headers()
+            .get(HOST)
+            .and_then(|host| host.to_str().ok());
         if self.address.ip().is_loopback() && !host.is_some_and(is_loopback_host) {
             return Some(message(
                 StatusCode::FORBIDDEN,
@@ -127,19 +144,12 @@ impl Admin {
         }
         let origin = request.headers().get(ORIGIN)?.to_str().unwrap_or_default();
         let same = origin.split_once("://").map(|(_, authority)| authority) == host;
-        (!same).then(|| message(StatusCode::FORBIDDEN, "web pages of another origin are refused"))
-    }
-
-    /// Hands on the pool's name: one segment, percent-encoded, so that it may hold a slash.
-    fn named(&self, segment: &str, then: impl FnOnce(&str) -> Answer) -> Answer {
-        let name = percent_decode_str(segment).decode_utf8();
-        match name.as_deref().map(|name| (name, input::is_name(name))) {
-            Ok((name, true)) => then(name),
-            Ok((_, false)) | Err(_) => message(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "a pool's name must be UTF-8 without control characters, 1 to 512 bytes long",
-            ),
-        }
+        (!same).then(|| {
+            message(
+                StatusCode::FORBIDDEN,
+                "web pages of another origin are refused",
+            )
+        })
     }
 
     fn info(&self) -> Value {
@@ -153,51 +163,54 @@ impl Admin {
 
     fn list(&self) -> Answer {
         let all = self.registry.all();
-        let pools: Vec<_> = all.iter().map(|listed| self.body(listed, listed.pool.view())).collect();
-        reply(StatusCode::OK, &json!({ "boot": self.boot, "pools": pools }))
+        let pools: Vec<_> = all
+            .iter()
+            .map(|listed| self.body(listed, listed.pool.view()))
+            .collect();
+        reply(
+            StatusCode::OK,
+            &json!({ "boot": self.boot, "pools": pools }),
+        )
     }
 
-    fn get(&self, name: &str) -> Answer {
-        match self.registry.get(name) {
-            Some(listed) => self.show(StatusCode::OK, &listed),
-            None => unknown(name),
-        }
+    fn get(&self, name: &str) -> Result<Answer, Answer> {
+        let listed = self.registry.get(name).ok_or_else(|| unknown(name))?;
+        Ok(self.show(StatusCode::OK, &listed))
     }
 
-    fn delete(&self, name: &str) -> Answer {
-        match self.registry.close(name) {
-            Some(listed) => self.show(StatusCode::OK, &listed),
-            None => unknown(name),
-        }
+    /// Answers when the pool's address is free again.
+    async fn delete(&self, name: &str) -> Result<Answer, Answer> {
+        let (unbound, listed) = self.registry.close(name).ok_or_else(|| unknown(name))?;
+        wait_for(unbound).await;
+        Ok(self.show(StatusCode::OK, &listed))
     }
 
-    fn open(&self, name: &str, value: &Value) -> Answer {
-        let (listen, protocol) = match input::open(value) {
-            Ok(wanted) => wanted,
-            Err(problems) => return invalid(&problems),
-        };
-        match self.registry.open(name, listen, protocol) {
-            Ok((Opened::New, listed)) => self.show(StatusCode::CREATED, &listed),
-            Ok((Opened::Known, listed)) => self.show(StatusCode::OK, &listed),
-            Err(error @ OpenError::Refused { .. }) => invalid(&[error.to_string()]),
-            Err(
-                error @ (OpenError::InUse(_) | OpenError::NoPort | OpenError::OtherProtocol(_)),
-            ) => message(StatusCode::CONFLICT, &error.to_string()),
-        }
-    }
-
-    fn change(&self, name: &str, value: &Value) -> Answer {
-        let change = match input::change(value) {
-            Ok(change) => change,
-            Err(problems) => return invalid(&problems),
-        };
-        match self.registry.get(name) {
-            Some(listed) => {
-                let view = listed.pool.change(&change);
-                reply(StatusCode::OK, &self.body(&listed, view))
+    /// Answers when the pool listens, and no longer where it did before.
+    async fn open(&self, name: &str, value: &Value) -> Result<Answer, Answer> {
+        let (listen, protocol) = input::open(value).map_err(|problems| invalid(&problems))?;
+        let opened = self.registry.open(name, listen, protocol);
+        let (opened, listed) = opened.map_err(|error| match &error {
+            OpenError::Refused { .. } => invalid(&[error.to_string()]),
+            OpenError::InUse(_) | OpenError::NoPort | OpenError::OtherProtocol(_) => {
+                message(StatusCode::CONFLICT, &error.to_string())
             }
-            None => unknown(name),
-        }
+        })?;
+        let status = match opened {
+            Opened::New => StatusCode::CREATED,
+            Opened::Known => StatusCode::OK,
+            Opened::Moved(unbound) => {
+                wait_for(unbound).await;
+                StatusCode::OK
+            }
+        };
+        Ok(self.show(status, &listed))
+    }
+
+    fn change(&self, name: &str, value: &Value) -> Result<Answer, Answer> {
+        let change = input::change(value).map_err(|problems| invalid(&problems))?;
+        let listed = self.registry.get(name).ok_or_else(|| unknown(name))?;
+        let view = listed.pool.change(&change);
+        Ok(reply(StatusCode::OK, &self.body(&listed, view)))
     }
 
     fn show(&self, status: StatusCode, listed: &Listed) -> Answer {
@@ -216,22 +229,60 @@ impl Admin {
     }
 }
 
+/// Waits until an address is free again.
+async fn wait_for(unbound: Option<Unbound>) {
+    if let Some(unbound) = unbound {
+        // An error is how it resolves: the other end is dropped together with the socket.
+        drop(unbound.await);
+    }
+}
+
+/// Waits until `signal` is true, or nobody is left who could make it so.
+async fn truth(signal: &mut watch::Receiver<bool>) {
+    drop(signal.wait_for(|value| *value).await);
+}
+
+/// Decodes a pool's name: one segment, percent-encoded, so that it may hold a slash.
+fn decode(segment: &str) -> Result<String, Answer> {
+    let name = percent_decode_str(segment).decode_utf8();
+    match name {
+        Ok(name) if input::is_name(&name) => Ok(name.into_owned()),
+        Ok(_) | Err(_) => Err(message(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "a pool's name must be UTF-8 without control characters, 1 to 512 bytes long",
+        )),
+    }
+}
+
 async fn read_json(body: Incoming) -> Result<Value, Answer> {
+    let too_large = || {
+        message(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "the body is larger than 16 MiB",
+        )
+    };
+    if body.size_hint().lower() > limits::ADMIN_BODY_BYTES_MAX as u64 {
+        return Err(too_large());
+    }
     let read = Limited::new(body, limits::ADMIN_BODY_BYTES_MAX).collect();
     let bytes = match timeout(limits::ADMIN_READ_TIMEOUT, read).await {
         Ok(Ok(collected)) => collected.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            return Err(message(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 16 MiB"));
-        }
+        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large()),
         Ok(Err(_)) => {
             return Err(message(StatusCode::BAD_REQUEST, "the body broke off"));
         }
         Err(_) => {
-            return Err(message(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"));
+            return Err(message(
+                StatusCode::REQUEST_TIMEOUT,
+                "the body did not arrive in time",
+            ));
         }
     };
     serde_json::from_slice(&bytes).map_err(|error| {
-        message(StatusCode::BAD_REQUEST, &format!("the body is not valid JSON: {error}"))
+        message(
+            StatusCode::BAD_REQUEST,
+            &format!("the body is not valid JSON: {error}"),
+        )
     })
 }
 
@@ -246,7 +297,9 @@ fn is_loopback_host(host: &str) -> bool {
     };
     let name = name.trim_start_matches('[').trim_end_matches(']');
     name.eq_ignore_ascii_case("localhost")
-        || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        || name
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 fn unknown(name: &str) -> Answer {
@@ -254,9 +307,13 @@ fn unknown(name: &str) -> Answer {
 }
 
 fn not_allowed(methods: &'static str) -> Answer {
-    let mut answer =
-        message(StatusCode::METHOD_NOT_ALLOWED, &format!("only {methods} is possible here"));
-    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
+    let mut answer = message(
+        StatusCode::METHOD_NOT_ALLOWED,
+        &format!("only {methods} is possible here"),
+    );
+    answer
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static(methods));
     answer
 }
 
@@ -275,12 +332,18 @@ fn reply(status: StatusCode, body: &impl Serialize) -> Answer {
 }
 
 fn text(text: impl Into<Bytes>) -> Answer {
-    build(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text.into())
+    build(
+        StatusCode::OK,
+        "text/plain; version=0.0.4; charset=utf-8",
+        text.into(),
+    )
 }
 
 fn build(status: StatusCode, kind: &'static str, bytes: Bytes) -> Answer {
     let mut answer = Response::new(Full::new(bytes));
     *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     answer
 }

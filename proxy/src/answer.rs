@@ -98,7 +98,11 @@ impl Fault {
     /// Appends the whole answer to `out`. With `head_only`, the body is left out (HEAD).
     pub(crate) fn write(self, out: &mut Vec<u8>, close: bool, head_only: bool) {
         let body = format!("{{\"message\":\"{}\"}}", self.message());
-        let retry = if self == Self::NoEndpoint { "Retry-After: 1\r\n" } else { "" };
+        let retry = if self == Self::NoEndpoint {
+            "Retry-After: 1\r\n"
+        } else {
+            ""
+        };
         let close = if close { "Connection: close\r\n" } else { "" };
         let head = format!(
             "HTTP/1.1 {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\

@@ -55,7 +55,13 @@ impl Body {
 
     /// A chunked body of which nothing is read yet.
     pub(crate) fn chunked() -> Self {
-        Self::Chunked(Chunks { state: State::Size { digits: 0, value: 0 }, line: 0 })
+        Self::Chunked(Chunks {
+            state: State::Size {
+                digits: 0,
+                value: 0,
+            },
+            line: 0,
+        })
     }
 
     /// Returns whether the last byte has been seen.
@@ -83,10 +89,16 @@ impl Body {
             Self::Length(rest) => {
                 let count = usize::try_from(*rest).map_or(buffer.len(), |r| r.min(buffer.len()));
                 *rest -= count as u64;
-                Ok(Taken { kept: count, consumed: count })
+                Ok(Taken {
+                    kept: count,
+                    consumed: count,
+                })
             }
             Self::Chunked(chunks) => chunks.accept(buffer, form),
-            Self::UntilClose => Ok(Taken { kept: buffer.len(), consumed: buffer.len() }),
+            Self::UntilClose => Ok(Taken {
+                kept: buffer.len(),
+                consumed: buffer.len(),
+            }),
         }
     }
 }
@@ -135,7 +147,11 @@ impl Chunks {
                 kept += run;
                 at += run;
                 let rest = rest - run as u64;
-                self.state = if rest == 0 { State::DataCr } else { State::Data { rest } };
+                self.state = if rest == 0 {
+                    State::DataCr
+                } else {
+                    State::Data { rest }
+                };
                 continue;
             }
             let byte = buffer[at];
@@ -165,7 +181,13 @@ impl Chunks {
             (State::DataCr, b'\r') => (State::DataLf, Fate::Frame),
             (State::DataLf, b'\n') => {
                 self.line = 0;
-                (State::Size { digits: 0, value: 0 }, Fate::Frame)
+                (
+                    State::Size {
+                        digits: 0,
+                        value: 0,
+                    },
+                    Fate::Frame,
+                )
             }
             (State::TrailerStart, b'\r') => (State::EndLf, Fate::Frame),
             (State::TrailerStart, _) if byte.is_ascii_alphanumeric() => {
@@ -187,7 +209,11 @@ impl Chunks {
             ) => return Err(BodyError::Line),
         };
         // The semicolon that begins an extension is left out with it.
-        let fate = if matches!(state, State::Extension { .. }) { Fate::Skip } else { fate };
+        let fate = if matches!(state, State::Extension { .. }) {
+            Fate::Skip
+        } else {
+            fate
+        };
         self.state = state;
         Ok(fate)
     }
@@ -195,13 +221,20 @@ impl Chunks {
     /// Checks and counts a byte of an extension or a trailer field.
     fn skipped_byte(&mut self, byte: u8) -> Result<(), BodyError> {
         let in_trailer = matches!(self.state, State::Trailer | State::TrailerStart);
-        let most =
-            if in_trailer { limits::TRAILER_BYTES_MAX } else { limits::CHUNK_EXTENSION_BYTES_MAX };
+        let most = if in_trailer {
+            limits::TRAILER_BYTES_MAX
+        } else {
+            limits::CHUNK_EXTENSION_BYTES_MAX
+        };
         self.line += 1;
         if self.line > most {
             return Err(BodyError::TooLong);
         }
-        if (byte < 0x20 && byte != b'\t') || byte == 0x7f { Err(BodyError::Line) } else { Ok(()) }
+        if (byte < 0x20 && byte != b'\t') || byte == 0x7f {
+            Err(BodyError::Line)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -219,7 +252,10 @@ fn size_byte(digits: u8, value: u64, byte: u8) -> Result<State, BodyError> {
     if digits == 15 {
         return Err(BodyError::Size);
     }
-    Ok(State::Size { digits: digits + 1, value: value << 4 | u64::from(digit) })
+    Ok(State::Size {
+        digits: digits + 1,
+        value: value << 4 | u64::from(digit),
+    })
 }
 
 #[cfg(test)]

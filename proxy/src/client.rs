@@ -129,12 +129,10 @@ impl Client {
                 skipped += 1;
                 search = Search::default();
             }
-            if self.incoming != b"\r" {
-                match search.find_end(&self.incoming) {
-                    Ok(Some(length)) => return self.parse(length, authority),
-                    Ok(None) => {}
-                    Err(fault) => return Next::Refused(fault),
-                }
+            match search.find_end(&self.incoming) {
+                Ok(Some(length)) => return self.parse(length, authority),
+                Ok(None) => {}
+                Err(fault) => return Next::Refused(fault),
             }
             let filled = if self.incoming.is_empty() && deadline.is_none() {
                 self.first_bytes().await
@@ -155,7 +153,10 @@ impl Client {
     }
 
     fn parse(&mut self, length: usize, authority: &str) -> Next {
-        let origin = Origin { peer: &self.peer, authority };
+        let origin = Origin {
+            peer: &self.peer,
+            authority,
+        };
         self.head.clear();
         match read_request(&self.incoming[..length], origin, &mut self.head) {
             Ok(request) => {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
@@ -83,7 +83,11 @@ impl Endpoint {
             failures: AtomicU64::new(0),
             refusals: AtomicU32::new(0),
             ejected_until_ms: AtomicU64::new(0),
-            shelf: Mutex::new(Shelf { idle: Vec::new(), open: true, swept: false }),
+            shelf: Mutex::new(Shelf {
+                idle: Vec::new(),
+                open: true,
+                swept: false,
+            }),
         }
     }
 
@@ -106,16 +110,21 @@ impl Endpoint {
     pub(crate) async fn link(&self, reuse: Reuse) -> io::Result<Link> {
         if let Some(stream) = self.take_idle(reuse) {
             self.requests.fetch_add(1, Ordering::Relaxed);
-            return Ok(Link { stream, reused: true });
+            return Ok(Link {
+                stream,
+                reused: true,
+            });
         }
         match connect(self.address).await {
             Ok(stream) => {
                 if self.refusals.load(Ordering::Relaxed) != 0 {
-                    self.refusals.store(0, Ordering::Relaxed);
-                    self.ejected_until_ms.store(0, Ordering::Relaxed);
+                    self.pardon();
                 }
                 self.requests.fetch_add(1, Ordering::Relaxed);
-                Ok(Link { stream, reused: false })
+                Ok(Link {
+                    stream,
+                    reused: false,
+                })
             }
             Err(error) => {
                 self.count_failure();
@@ -135,7 +144,10 @@ impl Endpoint {
             drop(stream);
             return;
         }
-        shelf.idle.push(Idle { stream, since: Instant::now() });
+        shelf.idle.push(Idle {
+            stream,
+            since: Instant::now(),
+        });
         if !shelf.swept {
             shelf.swept = true;
             drop(shelf);
@@ -143,9 +155,10 @@ impl Endpoint {
         }
     }
 
-    /// Starts keeping connections (again).
-    pub(crate) fn keep_idle(&self) {
+    /// Starts keeping connections again, and forgives what was refused.
+    pub(crate) fn revive(&self) {
         self.shelf().open = true;
+        self.pardon();
     }
 
     /// Stops keeping connections and returns those that are kept, to be closed.
@@ -157,9 +170,16 @@ impl Endpoint {
 
     fn eject(&self) {
         let refusals = self.refusals.fetch_add(1, Ordering::Relaxed).min(16);
-        let time = limits::EJECTION_MIN.saturating_mul(1 << refusals).min(limits::EJECTION_MAX);
+        let time = limits::EJECTION_MIN
+            .saturating_mul(1 << refusals)
+            .min(limits::EJECTION_MAX);
         let until = now_ms() + u64::try_from(time.as_millis()).unwrap_or(0);
         self.ejected_until_ms.store(until, Ordering::Relaxed);
+    }
+
+    fn pardon(&self) {
+        self.refusals.store(0, Ordering::Relaxed);
+        self.ejected_until_ms.store(0, Ordering::Relaxed);
     }
 
     fn take_idle(&self, reuse: Reuse) -> Option<TcpStream> {
@@ -197,11 +217,12 @@ async fn sweep(endpoint: Arc<Endpoint>) {
     loop {
         sleep(limits::UPSTREAM_SWEEP_INTERVAL).await;
         let mut shelf = endpoint.shelf();
-        let (kept, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut shelf.idle)
-            .into_iter()
-            .partition(|idle| {
-                idle.since.elapsed() < limits::UPSTREAM_IDLE_MAX && is_silent(&idle.stream)
-            });
+        let (kept, gone): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut shelf.idle)
+                .into_iter()
+                .partition(|idle| {
+                    idle.since.elapsed() < limits::UPSTREAM_IDLE_MAX && is_silent(&idle.stream)
+                });
         shelf.idle = kept;
         let empty = shelf.idle.is_empty();
         shelf.swept = !empty;
@@ -217,8 +238,14 @@ async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = timeout(limits::CONNECT_TIMEOUT, TcpStream::connect(address)).await??;
     // On loopback, connecting to a port nobody listens on can by chance connect the socket to
     // itself, if the kernel gives it that very port: TCP's simultaneous open, RFC 9293 3.5.
-    if address.ip().is_loopback() && stream.local_addr()? == address {
-        return Err(ErrorKind::ConnectionRefused.into());
+    if address.ip().is_loopback() {
+        if stream.local_addr()? == address {
+            return Err(ErrorKind::ConnectionRefused.into());
+        }
+    } else {
+        // A machine that has vanished says nothing more; a loopback address cannot vanish.
+        let keepalive = TcpKeepalive::new().with_time(limits::TCP_KEEPALIVE);
+        SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
     }
     stream.set_nodelay(true)?;
     Ok(stream)

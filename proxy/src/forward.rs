@@ -42,7 +42,10 @@ enum Attempt {
 #[derive(Debug)]
 enum Down {
     /// The answer is written.
-    Answered { upstream_keep_alive: bool, keep_alive: bool },
+    Answered {
+        upstream_keep_alive: bool,
+        keep_alive: bool,
+    },
     /// The head of a 101 is in the client's buffer.
     Switched,
     /// The endpoint's connection ended before a byte of a final answer.
@@ -66,7 +69,11 @@ enum Up {
 pub(crate) async fn exchange(client: &mut Client, pool: &Pool, request: Request) -> Ending {
     let mut tried: Vec<Arc<Endpoint>> = Vec::new();
     let mut last = Fault::NoEndpoint;
-    let mut reuse = if request.repeatable { Reuse::Any } else { Reuse::Recent };
+    let mut reuse = if request.repeatable {
+        Reuse::Any
+    } else {
+        Reuse::Recent
+    };
     while let Some(claim) = pool.claim(&tried, &mut client.random) {
         let link = match claim.endpoint().link(reuse).await {
             Ok(link) => link,
@@ -83,7 +90,9 @@ pub(crate) async fn exchange(client: &mut Client, pool: &Pool, request: Request)
                 last = Fault::UpstreamClosed;
                 reuse = Reuse::Never;
             }
-            Attempt::Stale => return fail(client, pool, &claim, Fault::UpstreamClosed, &request).await,
+            Attempt::Stale => {
+                return fail(client, pool, &claim, Fault::UpstreamClosed, &request).await;
+            }
             Attempt::Failed(fault) => return fail(client, pool, &claim, fault, &request).await,
         }
     }
@@ -92,7 +101,11 @@ pub(crate) async fn exchange(client: &mut Client, pool: &Pool, request: Request)
 
 /// Returns the fault that a failed connect means.
 pub(crate) fn connect_fault(error: &std::io::Error) -> Fault {
-    if error.kind() == ErrorKind::TimedOut { Fault::ConnectTimeout } else { Fault::ConnectFailed }
+    if error.kind() == ErrorKind::TimedOut {
+        Fault::ConnectTimeout
+    } else {
+        Fault::ConnectFailed
+    }
 }
 
 async fn fail(
@@ -111,7 +124,8 @@ async fn fail(
 /// Answers with a fault. The connection survives it if the request had no body.
 async fn apologise(client: &mut Client, pool: &Pool, fault: Fault, request: &Request) -> Ending {
     pool.faults.count(fault);
-    let close = !request.body.is_done() || !request.keep_alive || request.old || client.is_closing();
+    let close =
+        !request.body.is_done() || !request.keep_alive || request.old || client.is_closing();
     fault.write(&mut client.outgoing, close, request.head);
     match wire::flush(&client.stream, &mut client.outgoing).await {
         Ok(()) if close => Ending::Linger,
@@ -157,7 +171,10 @@ async fn attempt(
         down = down.run() => Ok(down),
     };
     match outcome {
-        Ok(Down::Answered { upstream_keep_alive, keep_alive }) => {
+        Ok(Down::Answered {
+            upstream_keep_alive,
+            keep_alive,
+        }) => {
             let whole = progress.whole.load(Ordering::Relaxed);
             if whole && upstream_keep_alive && client.from_endpoint.is_empty() {
                 claim.endpoint().keep(link.stream);
@@ -235,7 +252,9 @@ impl Upward<'_, '_> {
     async fn send(&mut self) -> Result<(), StepError> {
         wire::take_pending(self.incoming, &mut self.body, Form::Verbatim, self.out)
             .map_err(StepError::Framing)?;
-        wire::flush(self.endpoint, self.out).await.map_err(|_| StepError::Write)?;
+        wire::flush(self.endpoint, self.out)
+            .await
+            .map_err(|_| StepError::Write)?;
         while !self.body.is_done() {
             let body = (&mut self.body, Form::Verbatim);
             let step = wire::step(self.client, self.endpoint, self.out, body, self.incoming);
@@ -304,10 +323,18 @@ impl Downward<'_, '_> {
                     }
                 }
                 Response::Switched => return Down::Switched,
-                Response::Final { body, form, upstream_keep_alive, keep_alive } => {
+                Response::Final {
+                    body,
+                    form,
+                    upstream_keep_alive,
+                    keep_alive,
+                } => {
                     self.progress.begun.store(true, Ordering::Relaxed);
                     return match self.body(body, form).await {
-                        Ok(()) => Down::Answered { upstream_keep_alive, keep_alive },
+                        Ok(()) => Down::Answered {
+                            upstream_keep_alive,
+                            keep_alive,
+                        },
                         Err(down) => down,
                     };
                 }
@@ -348,7 +375,9 @@ impl Downward<'_, '_> {
         let marked = form != Form::Decoded && !(until_close && form == Form::Verbatim);
         let cut = Down::Cut { marked };
         if wire::take_pending(self.incoming, &mut body, form, self.out).is_err() {
-            return Err(cut);
+            // Nothing of this answer has been written: the balancer can still give one itself.
+            self.out.clear();
+            return Err(Down::Bad);
         }
         while !body.is_done() {
             let source = (&mut body, form);
@@ -368,6 +397,8 @@ impl Downward<'_, '_> {
         if form == Form::Encoded {
             self.out.extend_from_slice(b"0\r\n\r\n");
         }
-        wire::flush(self.client, self.out).await.map_err(|_| Down::ClientGone)
+        wire::flush(self.client, self.out)
+            .await
+            .map_err(|_| Down::ClientGone)
     }
 }

@@ -34,10 +34,14 @@ impl Search {
         while let Some(offset) = buffer[self.seen..].iter().position(|byte| *byte == b'\n') {
             let line_end = self.seen + offset;
             let Some((b'\r', line)) = buffer[self.line_start..line_end].split_last() else {
-                return Err(Fault::BadRequest("a line of the head does not end in CR LF"));
+                return Err(Fault::BadRequest(
+                    "a line of the head does not end in CR LF",
+                ));
             };
             if matches!(line.first(), Some(b' ' | b'\t')) {
-                return Err(Fault::BadRequest("a line of the head begins with white space"));
+                return Err(Fault::BadRequest(
+                    "a line of the head begins with white space",
+                ));
             }
             self.line_start = line_end + 1;
             self.seen = line_end + 1;
@@ -100,7 +104,9 @@ impl Field {
         if prefix.is_some_and(|prefix| prefix.eq_ignore_ascii_case(b"proxy-")) {
             return Self::Hop;
         }
-        let known = KNOWN.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        let known = KNOWN
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name));
         known.map_or(Self::Other, |(_, field)| *field)
     }
 }
@@ -140,12 +146,18 @@ impl<'h> Fields<'h> {
         for (meaning, header) in meaning.iter_mut().zip(headers) {
             *meaning = Field::of(header.name);
         }
-        Self { head, headers, meaning }
+        Self {
+            head,
+            headers,
+            meaning,
+        }
     }
 
     fn all(&self, field: Field) -> impl Iterator<Item = &'h [u8]> {
         let headers = self.headers.iter().zip(&self.meaning);
-        headers.filter(move |(_, meaning)| **meaning == field).map(|(header, _)| header.value)
+        headers
+            .filter(move |(_, meaning)| **meaning == field)
+            .map(|(header, _)| header.value)
     }
 
     /// Reads `Connection`, and marks the fields that it names as concerning this connection only.
@@ -242,7 +254,10 @@ const UNSUPPORTED_CODING: &str = "chunked is the only transfer coding that is su
 
 /// Splits a comma-separated list, without empty elements (RFC 9110 section 5.6.1).
 fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
+    value
+        .split(|byte| *byte == b',')
+        .map(<[u8]>::trim_ascii)
+        .filter(|token| !token.is_empty())
 }
 
 /// Reads `1*DIGIT`, and nothing more lenient: no sign, no list, no space.
@@ -251,7 +266,11 @@ fn digits(value: &[u8]) -> Option<u64> {
     if value.is_empty() || value.len() > 18 || !value.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    Some(value.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
+    Some(
+        value
+            .iter()
+            .fold(0, |number, digit| number * 10 + u64::from(digit - b'0')),
+    )
 }
 
 #[cfg(test)]

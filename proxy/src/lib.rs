@@ -99,19 +99,39 @@ impl Proxy {
     /// # Panics
     ///
     /// Outside a tokio runtime that drives IO and time.
-    #[expect(clippy::unused_async, reason = "a caller must not rely on starting being immediate")]
+    #[expect(
+        clippy::unused_async,
+        reason = "a caller must not rely on starting being immediate"
+    )]
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        let refused = |error| StartError::Admin { address: config.admin, error };
+        let refused = |error| StartError::Admin {
+            address: config.admin,
+            error,
+        };
         let listener = listener::bind(config.admin).map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
         let (alive, ended) = mpsc::channel(1);
         let (cut, cut_receiver) = watch::channel(false);
         let (stop, stop_receiver) = watch::channel(false);
-        let registry = Arc::new(Registry::new(House { alive, cut: cut_receiver }));
+        let registry = Arc::new(Registry::new(House {
+            alive,
+            cut: cut_receiver,
+        }));
         let boot = format!("{:016x}", random::unpredictable());
-        let admin = Admin { registry: Arc::clone(&registry), boot, address };
+        let admin = Admin {
+            registry: Arc::clone(&registry),
+            boot,
+            address,
+        };
         let server = tokio::spawn(admin::run(listener, Arc::new(admin), stop_receiver));
-        Ok(Self { admin: address, registry, server, stop, cut, ended })
+        Ok(Self {
+            admin: address,
+            registry,
+            server,
+            stop,
+            cut,
+            ended,
+        })
     }
 
     /// Returns the address that the admin API listens on.
@@ -124,7 +144,14 @@ impl Proxy {
     ///
     /// Waits until all have ended, at most for `grace`; what still runs then is cut.
     pub async fn shutdown(self, grace: Duration) -> Shutdown {
-        let Self { registry, server, stop, cut, mut ended, .. } = self;
+        let Self {
+            registry,
+            server,
+            stop,
+            cut,
+            mut ended,
+            ..
+        } = self;
         stop.send_replace(true);
         // The task ends at its next wake-up; that it might have panicked changes nothing here.
         drop(server.await);

@@ -7,7 +7,7 @@ use std::task::Poll;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -30,7 +30,11 @@ pub(crate) struct House {
 pub(crate) struct Listener {
     pub(crate) address: SocketAddr,
     stage: watch::Sender<Stage>,
+    unbound: Option<Unbound>,
 }
+
+/// Resolves, with an error or without, once a listener's address is free again.
+pub(crate) type Unbound = oneshot::Receiver<()>;
 
 impl Listener {
     /// Opens a listener for `pool` and starts accepting.
@@ -42,14 +46,23 @@ impl Listener {
         let listener = bind(address)?;
         let address = listener.local_addr()?;
         let (stage, receiver) = watch::channel(Stage::Open);
-        let front = Front { pool, authority: address.to_string(), stage: receiver };
-        tokio::spawn(run(listener, Arc::new(front), house));
-        Ok(Self { address, stage })
+        let front = Front {
+            pool,
+            authority: address.to_string(),
+            stage: receiver,
+        };
+        let (bound, unbound) = oneshot::channel();
+        tokio::spawn(run(listener, bound, Arc::new(front), house));
+        Ok(Self {
+            address,
+            stage,
+            unbound: Some(unbound),
+        })
     }
 
     /// Stops accepting. Connections end after their next answer, or soon if they are idle.
-    pub(crate) fn close(&self) {
-        self.stage.send_replace(Stage::Closing);
+    pub(crate) fn close(mut self) -> Option<Unbound> {
+        self.unbound.take()
     }
 }
 
@@ -72,11 +85,16 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        self.close();
+        self.stage.send_replace(Stage::Closing);
     }
 }
 
-async fn run(listener: TcpListener, front: Arc<Front>, mut house: House) {
+async fn run(
+    listener: TcpListener,
+    bound: oneshot::Sender<()>,
+    front: Arc<Front>,
+    mut house: House,
+) {
     let mut stage = front.stage.clone();
     let mut connections = JoinSet::new();
     loop {
@@ -95,10 +113,11 @@ async fn run(listener: TcpListener, front: Arc<Front>, mut house: House) {
         spawn(&mut connections, stream, peer, &front);
     }
     drop(listener);
+    drop(bound);
     let all = async { while connections.join_next().await.is_some() {} };
     tokio::select! {
         () = all => {}
-        () = truth(&mut house.cut) => {}
+        () = cut(&mut house.cut) => {}
     }
     connections.shutdown().await;
     drop(house.alive);
@@ -112,9 +131,11 @@ fn spawn(connections: &mut JoinSet<()>, stream: TcpStream, peer: SocketAddr, fro
     };
 }
 
-/// Waits until `signal` is true, or nobody is left who could make it so.
-pub(crate) async fn truth(signal: &mut watch::Receiver<bool>) {
-    drop(signal.wait_for(|value| *value).await);
+/// Waits until what still runs is to be cut. A proxy that was dropped cuts nothing.
+async fn cut(signal: &mut watch::Receiver<bool>) {
+    if signal.wait_for(|cut| *cut).await.is_err() {
+        std::future::pending().await
+    }
 }
 
 /// Accepts a connection that is already waiting.

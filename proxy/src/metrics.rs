@@ -10,15 +10,21 @@ use crate::registry::Listed;
 /// A family: name, kind, help.
 type Family = (&'static str, &'static str, &'static str);
 
-const REQUESTS: Family =
-    ("teal_proxy_requests_total", "counter", "Requests read, or connections of a TCP pool.");
+const REQUESTS: Family = (
+    "teal_proxy_requests_total",
+    "counter",
+    "Requests read, or connections of a TCP pool.",
+);
 const ERRORS: Family = (
     "teal_proxy_errors_total",
     "counter",
     "Answers that the balancer gave by itself or had to cut, by code.",
 );
-const SERVING: Family =
-    ("teal_proxy_serving_endpoints", "gauge", "Endpoints that get new requests.");
+const SERVING: Family = (
+    "teal_proxy_serving_endpoints",
+    "gauge",
+    "Endpoints that get new requests.",
+);
 const IN_FLIGHT: Family = (
     "teal_proxy_in_flight",
     "gauge",
@@ -37,8 +43,10 @@ const ENDPOINT_FAILURES: Family = (
 
 /// Returns the counters of all pools.
 pub(crate) fn render(pools: &[Listed]) -> String {
-    let views: Vec<(String, PoolView)> =
-        pools.iter().map(|listed| (escape(&listed.pool.name), listed.pool.view())).collect();
+    let views: Vec<(String, PoolView)> = pools
+        .iter()
+        .map(|listed| (escape(&listed.pool.name), listed.pool.view()))
+        .collect();
     let mut text = String::new();
     family(&mut text, REQUESTS, |text, name| {
         for (listed, (pool, _)) in pools.iter().zip(&views) {
@@ -61,8 +69,12 @@ pub(crate) fn render(pools: &[Listed]) -> String {
         }
     });
     per_endpoint(&mut text, IN_FLIGHT, &views, |endpoint| endpoint.in_flight);
-    per_endpoint(&mut text, ENDPOINT_REQUESTS, &views, |endpoint| endpoint.requests);
-    per_endpoint(&mut text, ENDPOINT_FAILURES, &views, |endpoint| endpoint.failures);
+    per_endpoint(&mut text, ENDPOINT_REQUESTS, &views, |endpoint| {
+        endpoint.requests
+    });
+    per_endpoint(&mut text, ENDPOINT_FAILURES, &views, |endpoint| {
+        endpoint.failures
+    });
     text
 }
 
@@ -91,12 +103,17 @@ fn per_endpoint(
 }
 
 fn sample(text: &mut String, name: &str, labels: &[(&str, &str)], value: u64) {
-    let labels: Vec<String> =
-        labels.iter().map(|(label, value)| format!("{label}=\"{value}\"")).collect();
+    let labels: Vec<String> = labels
+        .iter()
+        .map(|(label, value)| format!("{label}=\"{value}\""))
+        .collect();
     writeln!(text, "{name}{{{}}} {value}", labels.join(","))
         .expect("writing to a string cannot fail");
 }
 
 fn escape(label: &str) -> String {
-    label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+    label
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
 }

@@ -124,7 +124,10 @@ impl Pool {
         let roster = self.lock();
         let endpoint = pick(&roster.serving, tried, random)?;
         endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
-        Some(Claim { pool: self, endpoint: Arc::clone(endpoint) })
+        Some(Claim {
+            pool: self,
+            endpoint: Arc::clone(endpoint),
+        })
     }
 
     /// Applies `change` as one step and returns the pool as it is right after it.
@@ -230,7 +233,9 @@ impl Roster {
     /// Called when nothing is in flight on `endpoint` any more.
     fn release(&mut self, endpoint: &Arc<Endpoint>) {
         let forgotten = self.slots.get(&endpoint.instance).is_some_and(|slots| {
-            slots.iter().any(|slot| slot.forgotten && Arc::ptr_eq(&slot.endpoint, endpoint))
+            slots
+                .iter()
+                .any(|slot| slot.forgotten && Arc::ptr_eq(&slot.endpoint, endpoint))
         });
         if forgotten {
             self.sweep(&endpoint.instance);
@@ -250,7 +255,10 @@ impl Roster {
 
     fn view(&self) -> PoolView {
         let endpoints = self.slots.values().flatten().map(Slot::view).collect();
-        PoolView { generation: self.generation, endpoints }
+        PoolView {
+            generation: self.generation,
+            endpoints,
+        }
     }
 }
 
@@ -263,7 +271,9 @@ impl Slot {
         let changed = self.traffic != Traffic::Serving || self.forgotten;
         self.traffic = Traffic::Serving;
         self.forgotten = false;
-        self.endpoint.keep_idle();
+        if changed {
+            self.endpoint.revive();
+        }
         changed
     }
 
@@ -314,7 +324,11 @@ fn pick<'r>(
 
 fn less_busy<'r>(first: &'r Arc<Endpoint>, second: &'r Arc<Endpoint>) -> &'r Arc<Endpoint> {
     let load = |endpoint: &Endpoint| endpoint.in_flight.load(Ordering::Relaxed);
-    if load(second) < load(first) { second } else { first }
+    if load(second) < load(first) {
+        second
+    } else {
+        first
+    }
 }
 
 #[cfg(test)]

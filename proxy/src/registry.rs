@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use thiserror::Error;
 
 use crate::limits;
-use crate::listener::{House, Listener};
+use crate::listener::{House, Listener, Unbound};
 use crate::pool::{Pool, Protocol};
 
 /// All pools of one proxy.
@@ -25,11 +25,15 @@ pub(crate) struct Listed {
     pub(crate) listen: SocketAddr,
 }
 
-/// Whether a pool had to be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What opening a pool came to.
+#[derive(Debug)]
 pub(crate) enum Opened {
+    /// There was none of this name.
     New,
+    /// It listened there already.
     Known,
+    /// It listened elsewhere before.
+    Moved(Option<Unbound>),
 }
 
 /// Why a pool was not opened. Nothing has changed then.
@@ -67,7 +71,10 @@ struct Open {
 impl Registry {
     /// Returns a registry without pools.
     pub(crate) fn new(house: House) -> Self {
-        Self { house, open: Mutex::default() }
+        Self {
+            house,
+            open: Mutex::default(),
+        }
     }
 
     /// Makes sure that the pool exists and listens on `listen`; `None` is wherever it does, or
@@ -83,11 +90,13 @@ impl Registry {
             if known.pool.protocol != protocol {
                 return Err(OpenError::OtherProtocol(known.pool.protocol));
             }
-            if let Some(address) = listen.filter(|listen| !known.satisfies(*listen)) {
-                // The old one is closed by being dropped, after the other is open.
-                known.listener = self.listen(address, &known.pool)?;
-            }
-            return Ok((Opened::Known, known.listed()));
+            let Some(address) = listen.filter(|listen| !known.satisfies(*listen)) else {
+                return Ok((Opened::Known, known.listed()));
+            };
+            // The new one is open before the old one is closed.
+            let listener = self.listen(address, &known.pool)?;
+            let old = std::mem::replace(&mut known.listener, listener);
+            return Ok((Opened::Moved(old.close()), known.listed()));
         }
         let pool = Arc::new(Pool::new(name.to_owned(), protocol));
         let listener = match listen {
@@ -101,10 +110,10 @@ impl Registry {
     }
 
     /// Closes a pool's listener and forgets the pool; what is in flight is finished.
-    pub(crate) fn close(&self, name: &str) -> Option<Listed> {
+    pub(crate) fn close(&self, name: &str) -> Option<(Option<Unbound>, Listed)> {
         let closed = self.lock().remove(name)?;
-        closed.listener.close();
-        Some(closed.listed())
+        let listed = closed.listed();
+        Some((closed.listener.close(), listed))
     }
 
     /// Closes all listeners and forgets all pools.
@@ -151,7 +160,10 @@ impl Registry {
 
 impl Open {
     fn listed(&self) -> Listed {
-        Listed { pool: Arc::clone(&self.pool), listen: self.listener.address }
+        Listed {
+            pool: Arc::clone(&self.pool),
+            listen: self.listener.address,
+        }
     }
 
     /// Returns whether it already listens where it is asked to; port 0 is any.

@@ -74,7 +74,11 @@ async fn writable(stream: &TcpStream) -> io::Result<()> {
 
 /// Writes `out` and then `parts` as far as the socket takes them; the rest is left in `out`.
 fn write_now(stream: &TcpStream, out: &mut Vec<u8>, parts: [&[u8]; 2]) -> io::Result<()> {
-    let slices = [IoSlice::new(out), IoSlice::new(parts[0]), IoSlice::new(parts[1])];
+    let slices = [
+        IoSlice::new(out),
+        IoSlice::new(parts[0]),
+        IoSlice::new(parts[1]),
+    ];
     let written = match stream.try_write_vectored(&slices) {
         Ok(written) => written,
         Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
@@ -151,7 +155,11 @@ pub(crate) async fn step(
 ) -> Result<Step, StepError> {
     let step = poll_fn(|context| {
         let step = poll_step(context, from, to, out, (body, form), leftover);
-        if step.is_pending() && !out.is_empty() { Poll::Ready(Ok(Step::Moved)) } else { step }
+        if step.is_pending() && !out.is_empty() {
+            Poll::Ready(Ok(Step::Moved))
+        } else {
+            step
+        }
     })
     .await?;
     if !out.is_empty() {

@@ -63,7 +63,7 @@ impl Builtin {
 
     async fn pool(&self, id: &PoolId) -> Result<Option<PoolSighting>, DriverError> {
         let answer = self.client.call(Method::GET, &path(id), None).await?;
-        if answer.status == 404 {
+        if answer.is_missing() {
             return Ok(None);
         }
         let pool: Pool = answer.read()?;
@@ -113,7 +113,7 @@ impl Builtin {
             });
         }
         let answer = self.client.call(Method::DELETE, &path(id), None).await?;
-        if answer.status == 404 { Ok(()) } else { answer.check() }
+        if answer.is_missing() { Ok(()) } else { answer.check() }
     }
 }
 

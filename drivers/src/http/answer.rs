@@ -55,6 +55,15 @@ impl Answer {
         if (200..300).contains(&self.status) { Ok(()) } else { Err(self.error()) }
     }
 
+    /// Tells whether the system itself says that what was asked for does not exist. A 404 of something before it, say a
+    /// gateway that has lost it, is no such news.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        let body = serde_json::from_slice::<Value>(&self.body).unwrap_or_default();
+        let message = body.get("message").and_then(Value::as_str);
+        self.status == 404 && message.is_some_and(|message| subject(message).is_some())
+    }
+
     /// Returns what an answer that says no means to the caller.
     #[must_use]
     pub fn error(&self) -> DriverError {
@@ -67,7 +76,13 @@ impl Answer {
             // Marathon says so when too many deployments run (--max_running_deployments).
             403 if message.starts_with("Max number") => DriverError::Busy { url, message },
             403 => DriverError::Unauthorized { url, message },
-            404 => DriverError::NotFound { what: subject(&message).unwrap_or(what) },
+            404 => match subject(&message) {
+                Some(subject) => DriverError::NotFound { what: subject },
+                None => DriverError::Malformed {
+                    url,
+                    reason: format!("it says that there is no such path ({message})"),
+                },
+            },
             409 if complaint.locks => {
                 DriverError::Locked { what: path(&self.url), by: complaint.locked_by }
             }
@@ -76,7 +91,7 @@ impl Answer {
                 DriverError::Refused { what, message, details: complaint.details }
             }
             429 | 500.. => DriverError::Busy { url, message },
-            300..400 => DriverError::Refused { what, message: self.redirect(), details: vec![] },
+            300..=399 => DriverError::Refused { what, message: self.redirect(), details: vec![] },
             _ => DriverError::Refused { what, message, details: complaint.details },
         }
     }
@@ -103,7 +118,8 @@ impl Answer {
 
 /// Returns what a message of the form `App '/x' does not exist` is about.
 fn subject(message: &str) -> Option<String> {
-    message.strip_suffix(" does not exist").map(str::to_owned)
+    let (subject, _) = message.split_once(" does not exist")?;
+    Some(subject.to_owned())
 }
 
 fn path(url: &str) -> String {
@@ -125,7 +141,8 @@ mod tests {
             (403, r#"{"message":"Not Authorized to perform this action!"}"#, "does not let us in"),
             (403, r#"{"message":"Max number (100) of running deployments is achieved."}"#, "at the moment"),
             (404, r#"{"message":"App '/x' does not exist","details":[]}"#, "App '/x' does not exist"),
-            (404, "", "GET http://m/v2/apps/x?force=true does not exist"),
+            (404, "<html>nginx</html>", "cannot be read: it says that there is no such path"),
+            (404, "", "cannot be read: it says that there is no such path (status 404)"),
             (409, r#"{"message":"App is locked","deployments":[{"id":"d1"}]}"#, "/x is locked by deployment d1"),
             (409, r#"{"message":"An app with id [/x] already exists."}"#, "was refused"),
             (422, r#"{"message":"Object is not valid"}"#, "was refused: Object is not valid"),

@@ -61,7 +61,7 @@ impl Marathon {
     /// Returns an app and the answer that it came with; None when it does not exist.
     async fn app(&self, revision: &RevisionId) -> Result<Option<(App, Answer)>, DriverError> {
         let answer = self.client.call(Method::GET, &app_path(revision), None).await?;
-        if answer.status == 404 {
+        if answer.is_missing() {
             return Ok(None);
         }
         let envelope: AppEnvelope = answer.read()?;
@@ -186,7 +186,7 @@ impl Orchestrator for Marathon {
         revisions: &[RevisionId],
     ) -> Result<Vec<RevisionSighting>, DriverError> {
         self.events.watch(revisions);
-        let questions = revisions.iter().map(|revision| self.sight(revision));
+        let questions: Vec<_> = revisions.iter().map(|revision| self.sight(revision)).collect();
         let answers: Vec<_> =
             stream::iter(questions).buffered(QUESTIONS_AT_ONCE).try_collect().await?;
         Ok(answers.into_iter().flatten().collect())

@@ -63,9 +63,15 @@ fn list(api: &Api, call: &Call) -> Result<Answer, Refusal> {
         .query
         .all("embed")
         .any(|embed| matches!(embed, "apps.tasks" | "app.tasks" | "tasks"));
-    let tasks = if embeds_tasks { Tasks::Embedded } else { Tasks::Counted };
+    let tasks = if embeds_tasks {
+        Tasks::Embedded
+    } else {
+        Tasks::Counted
+    };
     let apps = api.shell.read(|world, _| {
-        let matching = world.currents().filter(|current| filter.matches(&current.definition));
+        let matching = world
+            .currents()
+            .filter(|current| filter.matches(&current.definition));
         let shown = matching.map(|current| world.app_json(&current.definition.id, tasks));
         shown.collect::<Result<Vec<Value>, Refusal>>()
     })?;
@@ -76,8 +82,9 @@ fn list(api: &Api, call: &Call) -> Result<Answer, Refusal> {
 fn list_group(api: &Api, group: &AppId) -> Result<Answer, Refusal> {
     let prefix = format!("{}/", group.as_str().trim_end_matches('/'));
     let apps = api.shell.read(|world, _| {
-        let inside =
-            world.currents().filter(|current| current.definition.id.as_str().starts_with(&prefix));
+        let inside = world
+            .currents()
+            .filter(|current| current.definition.id.as_str().starts_with(&prefix));
         let shown = inside.map(|current| world.app_json(&current.definition.id, Tasks::Embedded));
         shown.collect::<Result<Vec<Value>, Refusal>>()
     })?;
@@ -85,7 +92,9 @@ fn list_group(api: &Api, group: &AppId) -> Result<Answer, Refusal> {
 }
 
 fn show(api: &Api, id: &AppId) -> Result<Answer, Refusal> {
-    let app = api.shell.read(|world, _| world.app_json(id, Tasks::Embedded))?;
+    let app = api
+        .shell
+        .read(|world, _| world.app_json(id, Tasks::Embedded))?;
     Ok(Answer::ok(&json!({ "app": app })))
 }
 
@@ -100,7 +109,9 @@ fn create(api: &Api, call: &Call) -> Result<Answer, Refusal> {
     })?;
     // Marathon builds this from the bare id, so it does not point below /v2/apps.
     let location = format!("http://{}{id}", api.address);
-    Ok(Answer::json(StatusCode::CREATED, &body).naming(&accepted).with(LOCATION, location))
+    Ok(Answer::json(StatusCode::CREATED, &body)
+        .naming(&accepted)
+        .with(LOCATION, location))
 }
 
 /// What to do with an update of an app that does not exist.
@@ -169,7 +180,11 @@ fn update_several(api: &Api, call: &Call) -> Result<Answer, Refusal> {
 /// Removes an app. `force` defaults to true, whatever Marathon's RAML says
 /// (`AppsResource.delete`, since 1.3).
 fn remove(api: &Api, call: &Call, id: &AppId) -> Result<Answer, Refusal> {
-    let force = if call.query.flag_or("force", true) { Force::Yes } else { Force::No };
+    let force = if call.query.flag_or("force", true) {
+        Force::Yes
+    } else {
+        Force::No
+    };
     change_to(api, id, Target::Remove, force)
 }
 
@@ -201,9 +216,15 @@ fn kill_all(api: &Api, call: &Call, id: &AppId) -> Result<Answer, Refusal> {
     let how = Killing::read(call)?;
     let host = call.query.first("host").unwrap_or("*");
     api.shell.change(|world, now| {
-        world.current(id).map_err(|_| Refusal::PathUnknown(id.clone()))?;
+        world
+            .current(id)
+            .map_err(|_| Refusal::PathUnknown(id.clone()))?;
         let on_host = host == "*" || world.host().contains(host);
-        let ids = if on_host { world.task_ids_of(id) } else { Vec::new() };
+        let ids = if on_host {
+            world.task_ids_of(id)
+        } else {
+            Vec::new()
+        };
         kill_or_scale(world, &ids, how, now, |killed| json!({ "tasks": killed }))
     })
 }
@@ -212,13 +233,21 @@ fn kill_one(api: &Api, call: &Call, id: &AppId, task: &str) -> Result<Answer, Re
     let how = Killing::read(call)?;
     let task = TaskId::parse(task).map_err(Refusal::BadRequest)?;
     api.shell.change(|world, now| {
-        world.current(id).map_err(|_| Refusal::PathUnknown(id.clone()))?;
+        world
+            .current(id)
+            .map_err(|_| Refusal::PathUnknown(id.clone()))?;
         let known = world.task_ids_of(id).contains(&task);
         if !known && !how.scale {
             return Err(Refusal::TaskUnknown(task.to_string()));
         }
         let ids = if known { vec![task] } else { Vec::new() };
-        kill_or_scale(world, &ids, how, now, |killed| json!({ "task": killed.first() }))
+        kill_or_scale(
+            world,
+            &ids,
+            how,
+            now,
+            |killed| json!({ "task": killed.first() }),
+        )
     })
 }
 

@@ -2,8 +2,8 @@
 
 use hyper::{Method, StatusCode};
 
-use super::message::{Answer, Call};
 use super::Api;
+use super::message::{Answer, Call};
 use crate::identity::AppId;
 use crate::refusal::Refusal;
 use crate::world::Force;
@@ -21,7 +21,9 @@ pub(super) fn route(api: &Api, call: &Call, rest: &[&str]) -> Result<Answer, Ref
                 Ok(Answer::empty(StatusCode::ACCEPTED))
             }
             Force::No => {
-                let accepted = api.shell.change(|world, now| world.revert_deployment(id, now))?;
+                let accepted = api
+                    .shell
+                    .change(|world, now| world.revert_deployment(id, now))?;
                 Ok(Answer::deployment(StatusCode::OK, &accepted))
             }
         },
@@ -33,7 +35,9 @@ pub(super) fn route(api: &Api, call: &Call, rest: &[&str]) -> Result<Answer, Ref
 /// Answers everything below `/v2/queue`.
 pub(super) fn route_queue(api: &Api, call: &Call, rest: &[&str]) -> Result<Answer, Refusal> {
     match (&call.method, rest) {
-        (&Method::GET, []) => Ok(Answer::ok(&api.shell.read(super::super::world::World::queue_json))),
+        (&Method::GET, []) => Ok(Answer::ok(
+            &api.shell.read(super::super::world::World::queue_json),
+        )),
         (&Method::DELETE, [app @ .., "delay"]) => {
             let app = AppId::from_segments(app.iter().copied());
             api.shell.change(|world, _| world.reset_delay(&app))?;

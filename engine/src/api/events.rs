@@ -14,8 +14,8 @@ use hyper::header::CONNECTION;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::timeout;
 
-use super::message::{Answer, Call, Query};
 use super::Api;
+use super::message::{Answer, Call};
 use crate::events::{Frame, event_stream_attached, event_stream_detached};
 use crate::refusal::Refusal;
 use crate::shell::Shell;
@@ -41,7 +41,7 @@ struct Listener {
 ///
 /// # Errors
 /// The client does not ask for an event stream, or too many are open.
-pub(super) fn listen(api: &Api, call: &Call, query: &Query) -> Result<Answer, Refusal> {
+pub(super) fn listen(api: &Api, call: &Call) -> Result<Answer, Refusal> {
     if !call.accepts("text/event-stream") {
         return Err(Refusal::NotAcceptable);
     }
@@ -54,7 +54,7 @@ pub(super) fn listen(api: &Api, call: &Call, query: &Query) -> Result<Answer, Re
     api.shell.bus.publish(&attached, now);
     let listener = Listener {
         receiver: api.shell.bus.listen(),
-        types: query.all("event_type").map(str::to_owned).collect(),
+        types: call.query.all("event_type").map(str::to_owned).collect(),
         heartbeat: api.heartbeat,
         first: VecDeque::from([attached.frame(now)]),
         shell: Arc::clone(&api.shell),

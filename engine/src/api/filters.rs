@@ -49,7 +49,8 @@ impl Filter {
     /// Returns whether an app passes.
     pub(super) fn matches(&self, definition: &Definition) -> bool {
         let contains = |text: &str, part: &Option<String>| {
-            part.as_ref().is_none_or(|part| text.to_ascii_lowercase().contains(part))
+            part.as_ref()
+                .is_none_or(|part| text.to_ascii_lowercase().contains(part))
         };
         let cmd = match &definition.command {
             Command::Shell(line) => line.as_str(),
@@ -57,7 +58,10 @@ impl Filter {
         };
         contains(definition.id.as_str(), &self.id)
             && contains(cmd, &self.cmd)
-            && self.labels.iter().all(|condition| condition.holds(definition))
+            && self
+                .labels
+                .iter()
+                .all(|condition| condition.holds(definition))
     }
 }
 
@@ -122,7 +126,12 @@ fn parse_condition(text: &str) -> Option<Condition> {
 
 fn parse_set(text: &str) -> Option<Vec<String>> {
     let inner = text.trim().strip_prefix('(')?.strip_suffix(')')?;
-    Some(inner.split(',').map(|value| value.trim().to_owned()).collect())
+    Some(
+        inner
+            .split(',')
+            .map(|value| value.trim().to_owned())
+            .collect(),
+    )
 }
 
 #[cfg(test)]
@@ -151,7 +160,11 @@ mod tests {
         ];
         for (selector, matches) in cases {
             let labels = parse_selector(selector).expect("the selector is valid");
-            let filter = Filter { id: None, cmd: None, labels };
+            let filter = Filter {
+                id: None,
+                cmd: None,
+                labels,
+            };
             assert_eq!(filter.matches(&app), matches, "{selector}");
         }
         assert!(parse_selector("tier in front").is_err());

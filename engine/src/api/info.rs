@@ -3,8 +3,8 @@
 use hyper::StatusCode;
 use serde_json::json;
 
-use super::message::{Answer, Call};
 use super::Api;
+use super::message::{Answer, Call};
 use crate::ports::SERVICE_PORTS;
 
 /// The Marathon version whose dialect is spoken; clients choose theirs by it.

@@ -77,7 +77,9 @@ impl Call {
     /// Returns whether the `Accept` header names a media type.
     pub(super) fn accepts(&self, media_type: &str) -> bool {
         let values = self.headers.get_all(header::ACCEPT).iter();
-        values.filter_map(|value| value.to_str().ok()).any(|value| value.contains(media_type))
+        values
+            .filter_map(|value| value.to_str().ok())
+            .any(|value| value.contains(media_type))
     }
 }
 
@@ -107,7 +109,8 @@ impl Query {
 
     /// Returns whether a parameter is "true" in any case, as Java's `Boolean.valueOf` reads it.
     pub(super) fn flag(&self, key: &str) -> bool {
-        self.first(key).is_some_and(|value| value.eq_ignore_ascii_case("true"))
+        self.first(key)
+            .is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
 
     /// Returns a parameter's truth, or the default where it is not given.
@@ -196,10 +199,16 @@ impl Answer {
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         let common = [
-            (HeaderName::from_static("x-marathon-leader"), format!("http://{leader}")),
+            (
+                HeaderName::from_static("x-marathon-leader"),
+                format!("http://{leader}"),
+            ),
             (header::X_FRAME_OPTIONS, "DENY".to_owned()),
             (header::X_XSS_PROTECTION, "1; mode=block".to_owned()),
-            (CACHE_CONTROL, "no-cache, no-store, must-revalidate".to_owned()),
+            (
+                CACHE_CONTROL,
+                "no-cache, no-store, must-revalidate".to_owned(),
+            ),
             (PRAGMA, "no-cache".to_owned()),
             (EXPIRES, "0".to_owned()),
         ];
@@ -253,7 +262,10 @@ mod tests {
     fn parameters_are_decoded_and_may_repeat() {
         let query = Query::parse("embed=apps.tasks&embed=apps.counts&label=a%3D%3Db+c");
 
-        assert_eq!(query.all("embed").collect::<Vec<_>>(), ["apps.tasks", "apps.counts"]);
+        assert_eq!(
+            query.all("embed").collect::<Vec<_>>(),
+            ["apps.tasks", "apps.counts"]
+        );
         assert_eq!(query.first("label"), Some("a==b c"));
     }
 }

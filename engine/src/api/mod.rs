@@ -24,7 +24,7 @@ use hyper::{Method, Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 
-use message::{Answer, Body, Call, Query};
+use message::{Answer, Body, Call};
 
 use crate::refusal::Refusal;
 use crate::shell::Shell;
@@ -113,11 +113,8 @@ fn route(api: &Arc<Api>, call: &Call) -> Result<Answer, Refusal> {
         ["ping"] => only_get(call, info::ping),
         ["v2", "info"] => only_get(call, |_| info::info(api)),
         ["v2", "leader"] => only_get(call, |_| info::leader(api)),
-        ["v2", "events"] => {
-            let query = &call.query;
-            let listen = |call: &Call| events::listen(api, call, query);
-            if call.method == Method::GET { listen(call) } else { Err(Refusal::MethodNotAllowed) }
-        }
+        ["v2", "events"] if call.method == Method::GET => events::listen(api, call),
+        ["v2", "events"] => Err(Refusal::MethodNotAllowed),
         ["v2", "apps", rest @ ..] => apps::route(api, call, rest),
         ["v2", "tasks", rest @ ..] => tasks::route(api, call, rest),
         ["v2", "deployments", rest @ ..] => deployments::route(api, call, rest),

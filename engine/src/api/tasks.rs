@@ -3,8 +3,8 @@
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::message::{Answer, Call, object};
 use super::Api;
+use super::message::{Answer, Call, object};
 use crate::identity::TaskId;
 use crate::issues::Issues;
 use crate::model::TaskState;

@@ -9,7 +9,12 @@ use crate::issues::Issues;
 /// Reads the constraints and reports those that one machine cannot fulfil.
 pub(super) fn read(fields: &Fields<'_>, instances: u32, issues: &mut Issues) -> Vec<Vec<String>> {
     let mut constraints = Vec::new();
-    for (index, item) in fields.array("constraints", issues).unwrap_or_default().iter().enumerate() {
+    for (index, item) in fields
+        .array("constraints", issues)
+        .unwrap_or_default()
+        .iter()
+        .enumerate()
+    {
         let path = format!("{}({index})", fields.path("constraints"));
         let words: Option<Vec<String>> = item.as_array().and_then(|words| {
             let texts = words.iter().map(|word| word.as_str().map(str::to_owned));
@@ -37,7 +42,9 @@ fn holds(words: &[String], instances: u32) -> Result<(), String> {
         [field, operator, value] => (*field, *operator, Some(*value)),
         _ => return Err("must have two or three elements".to_owned()),
     };
-    const OPERATORS: [&str; 7] = ["UNIQUE", "CLUSTER", "GROUP_BY", "LIKE", "UNLIKE", "MAX_PER", "IS"];
+    const OPERATORS: [&str; 7] = [
+        "UNIQUE", "CLUSTER", "GROUP_BY", "LIKE", "UNLIKE", "MAX_PER", "IS",
+    ];
     if !OPERATORS.contains(&operator) {
         return Err(format!("operator must be one of {}", OPERATORS.join(", ")));
     }
@@ -84,7 +91,11 @@ mod tests {
         ];
         for (words, instances, accepted) in cases {
             let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
-            assert_eq!(holds(&words, instances).is_ok(), accepted, "{words:?} × {instances}");
+            assert_eq!(
+                holds(&words, instances).is_ok(),
+                accepted,
+                "{words:?} × {instances}"
+            );
         }
     }
 }

@@ -99,15 +99,17 @@ impl HealthCheck {
         let protocol = read_protocol(fields, issues)?;
         let command = read_command(fields, protocol, issues);
         let port = read_port(fields, protocol, ports, issues);
-        let mut whole = |key: &str, default: u32| {
-            fields.whole(key, WHOLE_MAX, issues).unwrap_or(default)
-        };
+        let mut whole =
+            |key: &str, default: u32| fields.whole(key, WHOLE_MAX, issues).unwrap_or(default);
         let grace_period_seconds = whole("gracePeriodSeconds", 300);
         let interval_seconds = whole("intervalSeconds", 60);
         let timeout_seconds = whole("timeoutSeconds", 20);
         let max_consecutive_failures = whole("maxConsecutiveFailures", 3);
         let delay_seconds = whole("delaySeconds", 15);
-        if fields.text("ipProtocol", issues).is_some_and(|version| version != "IPv4") {
+        if fields
+            .text("ipProtocol", issues)
+            .is_some_and(|version| version != "IPv4")
+        {
             issues.add(
                 &fields.path("ipProtocol"),
                 "is not supported by this engine: it checks tasks over IPv4 only",
@@ -174,7 +176,10 @@ fn read_port(fields: &Fields<'_>, protocol: Protocol, ports: usize, issues: &mut
         return Port::None;
     }
     if number.is_some() && index.is_some() {
-        issues.add(&fields.path("port"), "must not be given together with portIndex");
+        issues.add(
+            &fields.path("port"),
+            "must not be given together with portIndex",
+        );
     }
     if let Some(number) = number {
         return Port::Number(u16::try_from(number).unwrap_or_default());

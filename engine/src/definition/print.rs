@@ -48,7 +48,10 @@ impl Definition {
         }
         put("instances", json!(self.instances));
         put("labels", entries(&self.labels));
-        put("maxLaunchDelaySeconds", json!(self.max_launch_delay_seconds));
+        put(
+            "maxLaunchDelaySeconds",
+            json!(self.max_launch_delay_seconds),
+        );
         put("mem", number(self.mem));
         put("gpus", json!(0));
         put("networks", json!([{ "mode": "host" }]));
@@ -101,7 +104,10 @@ impl HealthCheck {
             put("ignoreHttp1xx", json!(true));
         }
         put("intervalSeconds", json!(self.interval_seconds));
-        put("maxConsecutiveFailures", json!(self.max_consecutive_failures));
+        put(
+            "maxConsecutiveFailures",
+            json!(self.max_consecutive_failures),
+        );
         if let Some(path) = &self.path {
             put("path", json!(path));
         }

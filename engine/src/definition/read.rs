@@ -38,14 +38,19 @@ impl Definition {
             accepted_resource_roles: fields.texts("acceptedResourceRoles", issues),
             command: read_command(fields, issues),
             backoff_factor: fields.number("backoffFactor", 1.0, issues).unwrap_or(1.15),
-            backoff_seconds: fields.whole("backoffSeconds", WHOLE_MAX, issues).unwrap_or(1),
+            backoff_seconds: fields
+                .whole("backoffSeconds", WHOLE_MAX, issues)
+                .unwrap_or(1),
             constraints: constraints::read(fields, instances, issues),
             imageless_container: fields.has("container"),
             cpus: fields.number("cpus", 0.001, issues).unwrap_or(1.0),
             dependencies: read_dependencies(fields, issues),
             disk: fields.number("disk", 0.0, issues).unwrap_or(0.0),
             env: read_env(fields, issues),
-            executor: fields.text("executor", issues).unwrap_or_default().to_owned(),
+            executor: fields
+                .text("executor", issues)
+                .unwrap_or_default()
+                .to_owned(),
             health_checks: read_health_checks(fields, port_definitions.len(), issues),
             instances,
             labels: fields.text_map("labels", issues).unwrap_or_default(),
@@ -87,7 +92,9 @@ fn read_id(id: Option<&AppId>, fields: &Fields<'_>, issues: &mut Issues) -> AppI
 fn read_command(fields: &Fields<'_>, issues: &mut Issues) -> Command {
     const CMD_LENGTH_MIN: usize = 2;
     let line = fields.text("cmd", issues);
-    let arguments = fields.texts("args", issues).filter(|arguments| !arguments.is_empty());
+    let arguments = fields
+        .texts("args", issues)
+        .filter(|arguments| !arguments.is_empty());
     if line.is_some_and(|line| line.len() < CMD_LENGTH_MIN) {
         issues.add("/cmd", "must not be an empty string");
     }
@@ -143,7 +150,9 @@ fn read_health_checks(fields: &Fields<'_>, ports: usize, issues: &mut Issues) ->
             checks.push(check);
         }
     }
-    let mesos_level = checks.iter().filter(|check| check.protocol.is_mesos_level());
+    let mesos_level = checks
+        .iter()
+        .filter(|check| check.protocol.is_mesos_level());
     if mesos_level.count() > 1 {
         issues.add(
             "/healthChecks",
@@ -158,8 +167,13 @@ fn read_ports(fields: &Fields<'_>, issues: &mut Issues) -> Vec<PortDefinition> {
         issues.add("/", "You cannot specify both ports and port definitions");
     }
     let definitions = if fields.has("portDefinitions") {
-        let objects = fields.objects("portDefinitions", issues).unwrap_or_default();
-        objects.iter().map(|object| read_port_definition(object, issues)).collect()
+        let objects = fields
+            .objects("portDefinitions", issues)
+            .unwrap_or_default();
+        objects
+            .iter()
+            .map(|object| read_port_definition(object, issues))
+            .collect()
     } else if fields.has("ports") {
         read_legacy_ports(fields, issues)
     } else {
@@ -186,7 +200,9 @@ fn read_legacy_ports(fields: &Fields<'_>, issues: &mut Issues) -> Vec<PortDefini
 }
 
 fn read_port_definition(fields: &Fields<'_>, issues: &mut Issues) -> PortDefinition {
-    let port = fields.whole("port", u32::from(u16::MAX), issues).unwrap_or_default();
+    let port = fields
+        .whole("port", u32::from(u16::MAX), issues)
+        .unwrap_or_default();
     let protocol = fields.text("protocol", issues).unwrap_or("tcp");
     if !["tcp", "udp", "udp,tcp", "tcp,udp"].contains(&protocol) {
         issues.add(&fields.path("protocol"), "error.unknown.enum.literal");
@@ -208,10 +224,7 @@ fn read_port_definition(fields: &Fields<'_>, issues: &mut Issues) -> PortDefinit
 
 fn is_port_name(name: &str) -> bool {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    !name.is_empty()
-        && name.chars().all(inner)
-        && !name.starts_with('-')
-        && !name.ends_with('-')
+    !name.is_empty() && name.chars().all(inner) && !name.starts_with('-') && !name.ends_with('-')
 }
 
 impl PortDefinition {
@@ -226,7 +239,11 @@ impl PortDefinition {
 }
 
 fn check_ports(definitions: &[PortDefinition], issues: &mut Issues) {
-    let fixed: Vec<u16> = definitions.iter().map(|d| d.port).filter(|port| *port != 0).collect();
+    let fixed: Vec<u16> = definitions
+        .iter()
+        .map(|d| d.port)
+        .filter(|port| *port != 0)
+        .collect();
     if has_duplicates(&fixed) {
         issues.add("/portDefinitions", "Ports must be unique.");
     }
@@ -283,7 +300,10 @@ fn read_kill_selection(fields: &Fields<'_>, issues: &mut Issues) -> KillSelectio
 }
 
 fn read_unreachable_strategy(fields: &Fields<'_>, issues: &mut Issues) -> UnreachableStrategy {
-    if fields.value("unreachableStrategy").is_some_and(|value| value == "disabled") {
+    if fields
+        .value("unreachableStrategy")
+        .is_some_and(|value| value == "disabled")
+    {
         return UnreachableStrategy::Disabled;
     }
     let strategy = fields.object("unreachableStrategy", issues);
@@ -314,7 +334,10 @@ fn check_single_instance(definition: &Definition, issues: &mut Issues) {
         return;
     }
     if definition.instances > 1 {
-        issues.add("/instances", "single instance app may only have one instance");
+        issues.add(
+            "/instances",
+            "single instance app may only have one instance",
+        );
     }
     let strategy = definition.upgrade_strategy;
     if strategy.minimum_health_capacity != 0.0 || strategy.maximum_over_capacity != 0.0 {

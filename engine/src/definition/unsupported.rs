@@ -31,11 +31,20 @@ pub(super) fn report(fields: &Fields<'_>, issues: &mut Issues) {
     }
     report_container(fields, issues);
     report_networks(fields, issues);
-    if fields.number("gpus", 0.0, issues).is_some_and(|gpus| gpus > 0.0) {
-        issues.add("/gpus", "is not supported by this engine: it offers no GPUs");
+    if fields
+        .number("gpus", 0.0, issues)
+        .is_some_and(|gpus| gpus > 0.0)
+    {
+        issues.add(
+            "/gpus",
+            "is not supported by this engine: it offers no GPUs",
+        );
     }
     if fields.boolean("tty", issues).is_some_and(|tty| tty) {
-        issues.add("/tty", "is not supported by this engine yet: a terminal for the task");
+        issues.add(
+            "/tty",
+            "is not supported by this engine yet: a terminal for the task",
+        );
     }
     if let Some(executor) = fields.text("executor", issues)
         && !["", "//cmd"].contains(&executor)
@@ -95,7 +104,9 @@ fn report_networks(fields: &Fields<'_>, issues: &mut Issues) {
             "host" => {}
             "container" | "container/bridge" => issues.add(
                 &network.path("mode"),
-                format!("{mode} is not supported by this engine yet: processes use the host's network"),
+                format!(
+                    "{mode} is not supported by this engine yet: processes use the host's network"
+                ),
             ),
             _ => issues.add(&network.path("mode"), "error.unknown.enum.literal"),
         }

@@ -74,7 +74,10 @@ impl Update {
 ///
 /// # Errors
 /// Every mistake in the merged definition.
-pub(crate) fn merge(current: &Definition, change: &Map<String, Value>) -> Result<Definition, Issues> {
+pub(crate) fn merge(
+    current: &Definition,
+    change: &Map<String, Value>,
+) -> Result<Definition, Issues> {
     let mut merged = current.to_json();
     for (given, void) in ALTERNATIVES {
         if Fields::root(change).has(given) {

@@ -91,7 +91,9 @@ impl World {
         match update {
             Update::Fields(fields) => {
                 let current = app.and_then(|app| app.current.as_ref());
-                let base = current.filter(|_| !replace).map(|current| &current.definition);
+                let base = current
+                    .filter(|_| !replace)
+                    .map(|current| &current.definition);
                 Ok(whole_change(id, base, fields)?)
             }
             Update::Version(version) => {
@@ -128,7 +130,9 @@ impl World {
             let before = self.apps.get(&wish.app).and_then(|app| app.current.clone());
             let after = self.install(&wish, before.as_ref(), version);
             let names_victim = self.apps.get(&wish.app).is_some_and(|app| {
-                app.instances.iter().any(|instance| victims.contains(&instance.id))
+                app.instances
+                    .iter()
+                    .any(|instance| victims.contains(&instance.id))
             });
             let steps = steps_for(&wish.app, before.as_deref(), after.as_deref(), names_victim);
             self.publish(events::group_change_success(wish.app.group(), version));
@@ -158,8 +162,12 @@ impl World {
     /// Cancels the deployments in the way, or refuses.
     fn unlock(&mut self, wishes: &[Wish], force: Force) -> Result<(), Refusal> {
         let locks = |deployment: &&Deployment| wishes.iter().any(|w| deployment.affects(&w.app));
-        let conflicting: Vec<String> =
-            self.deployments.iter().filter(locks).map(|d| d.id.clone()).collect();
+        let conflicting: Vec<String> = self
+            .deployments
+            .iter()
+            .filter(locks)
+            .map(|d| d.id.clone())
+            .collect();
         if conflicting.is_empty() {
             return Ok(());
         }
@@ -247,7 +255,10 @@ impl World {
                 continue;
             };
             let app = app.clone();
-            let instance = self.apps.get(&app).map(|known| known.instances[at].id.clone());
+            let instance = self
+                .apps
+                .get(&app)
+                .map(|known| known.instances[at].id.clone());
             if let Some(instance) = instance {
                 self.kill_task_of(&app, &instance);
                 killed.push(task.clone());
@@ -278,7 +289,10 @@ impl World {
             let Some(instance) = self.apps.get(id).and_then(|app| app.instances.get(at)) else {
                 continue;
             };
-            let is_dying = instance.task.as_ref().is_none_or(|t| t.state == TaskState::Killing);
+            let is_dying = instance
+                .task
+                .as_ref()
+                .is_none_or(|t| t.state == TaskState::Killing);
             let is_first_naming = victims.insert(instance.id.clone());
             let count = fewer.entry(id.clone()).or_default();
             *count += u32::from(is_first_naming && !is_dying);
@@ -317,7 +331,10 @@ impl World {
     }
 
     fn deployment(&self, id: &str) -> Result<&Deployment, Refusal> {
-        let deployment = self.deployments.iter().find(|deployment| deployment.id == id);
+        let deployment = self
+            .deployments
+            .iter()
+            .find(|deployment| deployment.id == id);
         deployment.ok_or_else(|| Refusal::DeploymentUnknown(id.to_owned()))
     }
 

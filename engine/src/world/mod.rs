@@ -15,6 +15,7 @@ mod views;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,7 +29,6 @@ use crate::environment::{self, Surroundings};
 use crate::events::Event;
 use crate::identity::{AppId, TaskId};
 use crate::model::{App, Instance, ProbeSlot, Task, TaskState};
-use crate::ports::HOST_PORTS;
 use crate::probe::Question;
 use crate::time::{Moment, Stamp};
 
@@ -82,6 +82,10 @@ pub(crate) struct Setting {
     pub(crate) sandboxes: PathBuf,
     /// The `PATH` that tasks get.
     pub(crate) search_path: String,
+    /// The ports that tasks get.
+    pub(crate) host_ports: RangeInclusive<u16>,
+    /// The port with which the search for a free one begins.
+    pub(crate) first_port: u16,
     /// Asks the system whether a port can be bound.
     pub(crate) port_is_free: Box<dyn Fn(u16) -> bool + Send>,
     /// Returns an id that was never returned before.
@@ -114,13 +118,14 @@ pub(crate) struct World {
 impl World {
     /// Returns a world without apps.
     pub(crate) fn new(setting: Setting) -> Self {
+        let next_port = setting.first_port;
         Self {
             setting,
             apps: BTreeMap::new(),
             deployments: Vec::new(),
             effects: Vec::new(),
             last_version: None,
-            next_port: *HOST_PORTS.start(),
+            next_port,
             ended: VecDeque::new(),
             stopping: false,
         }
@@ -191,20 +196,25 @@ impl World {
 
     fn host_ports_in_use(&self) -> BTreeSet<u16> {
         let tasks = self.apps.values().flat_map(App::tasks);
-        tasks.flat_map(|(_, task)| task.ports.iter().copied()).collect()
+        tasks
+            .flat_map(|(_, task)| task.ports.iter().copied())
+            .collect()
     }
 
     fn staging_count(&self) -> usize {
         let tasks = self.apps.values().flat_map(App::tasks);
-        tasks.filter(|(_, task)| task.state == TaskState::Staging).count()
+        tasks
+            .filter(|(_, task)| task.state == TaskState::Staging)
+            .count()
     }
 
     /// Returns the app and the position of the instance that a task belongs to.
     fn find_task(&self, id: &TaskId) -> Option<(&AppId, usize)> {
         self.apps.iter().find_map(|(app_id, app)| {
-            let position = app.instances.iter().position(|instance| {
-                instance.task.as_ref().is_some_and(|task| task.id == *id)
-            })?;
+            let position = app
+                .instances
+                .iter()
+                .position(|instance| instance.task.as_ref().is_some_and(|task| task.id == *id))?;
             Some((app_id, position))
         })
     }
@@ -213,7 +223,12 @@ impl World {
         self.setting.sandboxes.join(task.as_str())
     }
 
-    fn environment(&self, instance: &Instance, task: &TaskId, ports: &[u16]) -> BTreeMap<String, String> {
+    fn environment(
+        &self,
+        instance: &Instance,
+        task: &TaskId,
+        ports: &[u16],
+    ) -> BTreeMap<String, String> {
         environment::of_task(
             &instance.revision.definition,
             Surroundings {

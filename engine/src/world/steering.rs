@@ -2,16 +2,25 @@
 
 use std::sync::Arc;
 
-use super::{
-    Effect, LAUNCHES_AT_ONCE, Launch, PORT_RETRY, World, current_of, staged_task,
-};
-use crate::deployment::ActionKind;
+use super::{Effect, LAUNCHES_AT_ONCE, Launch, PORT_RETRY, World, current_of, staged_task};
+use crate::deployment::{Action, ActionKind};
 use crate::events;
 use crate::identity::{AppId, InstanceId};
 use crate::model::{App, Goal, Instance, ProbeSlot, Revision, Task, TaskState};
 use crate::ports::choose_host_ports;
 use crate::rolling::{self, Candidate, Fleet};
 use crate::time::Moment;
+
+/// What is to be done about the number of an app's instances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Steering {
+    /// Nothing yet: the deployment has not come to it.
+    Hold,
+    /// Keep as many as are wanted.
+    Count,
+    /// Replace old ones step by step.
+    Roll,
+}
 
 impl World {
     /// Adds and removes instances of every app until the counts are what they should be.
@@ -29,7 +38,6 @@ impl World {
     }
 
     fn steer_app(&mut self, id: &AppId, now: Moment) {
-        let action = self.action_on(id);
         let Some(app) = self.apps.get(id) else {
             return;
         };
@@ -37,24 +45,49 @@ impl World {
             self.stop_all(id);
             return;
         };
-        if action == Some(ActionKind::Restart) {
-            self.roll(id, &current, now);
-            return;
-        }
-        let (staying, wanted) = (app.staying().count(), app.wanted());
-        if staying < wanted {
-            self.add_instances(id, &current, wanted - staying, now);
-        } else if staying > wanted {
-            let positions: Vec<usize> = positions(app, |instance| instance.goal == Goal::Running);
-            let victims = select(app, &positions, staying - wanted);
-            self.stop_instances(id, &victims);
+        match self.steering_of(id) {
+            Steering::Hold => {}
+            Steering::Roll => self.roll(id, &current, now),
+            Steering::Count => self.count(id, &current, now),
         }
     }
 
-    /// Returns what a deployment is doing to an app.
-    fn action_on(&self, id: &AppId) -> Option<ActionKind> {
-        let actions = self.deployments.iter().flat_map(|d| d.current_actions());
-        actions.filter(|action| action.app == *id).map(|action| action.kind).next()
+    /// Returns what the deployment that locks an app, if any, wants with its instances.
+    fn steering_of(&self, id: &AppId) -> Steering {
+        let Some(deployment) = self.deployments.iter().find(|d| d.affects(id)) else {
+            return Steering::Count;
+        };
+        let of_app = |actions: &[Action]| {
+            actions.iter().find(|action| action.app == *id).map(|action| action.kind)
+        };
+        match of_app(deployment.current_actions()) {
+            Some(ActionKind::Start | ActionKind::Stop) => Steering::Hold,
+            Some(ActionKind::Restart) => Steering::Roll,
+            Some(ActionKind::Scale) => Steering::Count,
+            None => {
+                let mut later = deployment.steps.iter().skip(deployment.current);
+                if later.any(|step| of_app(step).is_some()) {
+                    Steering::Hold
+                } else {
+                    Steering::Count
+                }
+            }
+        }
+    }
+
+    /// Adds what is missing, or lets go of what is too much.
+    fn count(&mut self, id: &AppId, current: &Arc<Revision>, now: Moment) {
+        let Some(app) = self.apps.get(id) else {
+            return;
+        };
+        let (staying, wanted) = (app.staying().count(), app.wanted());
+        if staying < wanted {
+            self.add_instances(id, current, wanted - staying, now);
+        } else if staying > wanted {
+            let positions = positions(app, |instance| instance.goal == Goal::Running);
+            let victims = select(app, &positions, staying - wanted);
+            self.stop_instances(id, &victims);
+        }
     }
 
     fn stop_all(&mut self, id: &AppId) {
@@ -81,13 +114,17 @@ impl World {
             return;
         };
         let step = rolling::next_step(fleet(app), current.definition.upgrade_strategy);
-        let is_old = |instance: &Instance| instance.goal == Goal::Running && !app.is_fresh(instance);
+        let is_old =
+            |instance: &Instance| instance.goal == Goal::Running && !app.is_fresh(instance);
         let sick = positions(app, |instance| is_old(instance) && !instance.is_healthy());
         let well = positions(app, |instance| is_old(instance) && instance.is_healthy());
         let mut victims = select(app, &sick, step.kill_old);
         victims.extend(select(app, &well, step.kill_old - victims.len()));
 
-        let surplus = app.staying().filter(|instance| app.is_fresh(instance)).count();
+        let surplus = app
+            .staying()
+            .filter(|instance| app.is_fresh(instance))
+            .count();
         if let Some(surplus) = surplus.checked_sub(app.wanted()) {
             let fresh = positions(app, |instance| {
                 instance.goal == Goal::Running && app.is_fresh(instance)
@@ -122,7 +159,11 @@ impl World {
             let Some(app) = self.apps.get_mut(id) else {
                 return;
             };
-            let Some(at) = app.instances.iter().position(|instance| instance.id == *victim) else {
+            let Some(at) = app
+                .instances
+                .iter()
+                .position(|instance| instance.id == *victim)
+            else {
                 continue;
             };
             app.instances[at].goal = Goal::Stopped;
@@ -142,11 +183,19 @@ impl World {
         let Some(app) = self.apps.get_mut(id) else {
             return;
         };
-        let Some(instance) = app.instances.iter_mut().find(|instance| instance.id == *victim) else {
+        let Some(instance) = app
+            .instances
+            .iter_mut()
+            .find(|instance| instance.id == *victim)
+        else {
             return;
         };
         let grace = instance.revision.definition.kill_grace();
-        let Some(task) = instance.task.as_mut().filter(|task| task.state != TaskState::Killing) else {
+        let Some(task) = instance
+            .task
+            .as_mut()
+            .filter(|task| task.state != TaskState::Killing)
+        else {
             return;
         };
         task.state = TaskState::Killing;
@@ -192,7 +241,12 @@ impl World {
         for at in waiting.into_iter().take(room) {
             let in_use = self.host_ports_in_use();
             let is_free = |port| !in_use.contains(&port) && (self.setting.port_is_free)(port);
-            match choose_host_ports(&current.definition, self.next_port, is_free) {
+            match choose_host_ports(
+                &current.definition,
+                &self.setting.host_ports,
+                self.next_port,
+                is_free,
+            ) {
                 Ok(ports) => self.launch(id, at, &current, ports, now),
                 Err(reason) => {
                     self.delay_launch(id, &reason, now);
@@ -210,9 +264,23 @@ impl World {
         }
     }
 
-    fn launch(&mut self, id: &AppId, at: usize, current: &Arc<Revision>, ports: Vec<u16>, now: Moment) {
-        self.next_port = ports.iter().max().map_or(self.next_port, |port| port.saturating_add(1));
-        let Some(instance) = self.apps.get_mut(id).and_then(|app| app.instances.get_mut(at)) else {
+    fn launch(
+        &mut self,
+        id: &AppId,
+        at: usize,
+        current: &Arc<Revision>,
+        ports: Vec<u16>,
+        now: Moment,
+    ) {
+        self.next_port = ports
+            .iter()
+            .max()
+            .map_or(self.next_port, |port| port.saturating_add(1));
+        let Some(instance) = self
+            .apps
+            .get_mut(id)
+            .and_then(|app| app.instances.get_mut(at))
+        else {
             return;
         };
         instance.revision = Arc::clone(current);
@@ -242,7 +310,9 @@ impl World {
 
 fn positions(app: &App, matches: impl Fn(&Instance) -> bool) -> Vec<usize> {
     let all = app.instances.iter().enumerate();
-    all.filter(|(_, instance)| matches(instance)).map(|(at, _)| at).collect()
+    all.filter(|(_, instance)| matches(instance))
+        .map(|(at, _)| at)
+        .collect()
 }
 
 /// Returns the ids of `count` of the instances at these positions, by kill selection.
@@ -250,10 +320,15 @@ fn select(app: &App, positions: &[usize], count: usize) -> Vec<InstanceId> {
     let Some(current) = &app.current else {
         return Vec::new();
     };
-    let candidates: Vec<Candidate> =
-        positions.iter().map(|at| app.instances[*at].candidate()).collect();
+    let candidates: Vec<Candidate> = positions
+        .iter()
+        .map(|at| app.instances[*at].candidate())
+        .collect();
     let chosen = rolling::select_victims(&candidates, count, current.definition.kill_selection);
-    chosen.into_iter().map(|index| app.instances[positions[index]].id.clone()).collect()
+    chosen
+        .into_iter()
+        .map(|index| app.instances[positions[index]].id.clone())
+        .collect()
 }
 
 fn fleet(app: &App) -> Fleet {

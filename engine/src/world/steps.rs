@@ -26,7 +26,11 @@ impl World {
         let mut index = 0;
         while index < self.deployments.len() {
             let deployment = &self.deployments[index];
-            if !deployment.current_actions().iter().all(|action| self.is_done(action)) {
+            if !deployment
+                .current_actions()
+                .iter()
+                .all(|action| self.is_done(action))
+            {
                 index += 1;
                 continue;
             }
@@ -91,7 +95,10 @@ impl World {
     fn begin_scaling(&mut self, index: usize, id: &AppId, _now: Moment) -> Scaling {
         let named = self.deployments[index].victims.clone();
         let Some(app) = self.apps.get(id) else {
-            return Scaling { before: BTreeSet::new(), to_start: 0 };
+            return Scaling {
+                before: BTreeSet::new(),
+                to_start: 0,
+            };
         };
         let victims: Vec<InstanceId> = app
             .staying()
@@ -140,8 +147,13 @@ fn scaling_is_done(app: &App, scaling: Option<&Scaling>) -> bool {
     let Some(scaling) = scaling else {
         return false;
     };
-    let none_dying = app.instances.iter().all(|instance| instance.goal == Goal::Running);
-    let added = app.staying().filter(|instance| !scaling.before.contains(&instance.id));
+    let none_dying = app
+        .instances
+        .iter()
+        .all(|instance| instance.goal == Goal::Running);
+    let added = app
+        .staying()
+        .filter(|instance| !scaling.before.contains(&instance.id));
     let healthy = added.filter(|instance| instance.is_healthy()).count();
     none_dying && app.staying().count() == app.wanted() && healthy >= scaling.to_start
 }

@@ -18,7 +18,11 @@ impl World {
             return;
         };
         let app = app.clone();
-        let Some(instance) = self.apps.get_mut(&app).and_then(|app| app.instances.get_mut(at)) else {
+        let Some(instance) = self
+            .apps
+            .get_mut(&app)
+            .and_then(|app| app.instances.get_mut(at))
+        else {
             return;
         };
         let Some(task) = instance.task.as_mut() else {
@@ -29,7 +33,8 @@ impl World {
             return;
         }
         task.state = TaskState::Running;
-        task.probes.fill(ProbeSlot::Due(now.instant + FIRST_PROBE_DELAY));
+        task.probes
+            .fill(ProbeSlot::Due(now.instant + FIRST_PROBE_DELAY));
         if let Some(task) = &instance.task {
             let host = &self.setting.host;
             let running = events::status_update(instance, task, host, "TASK_RUNNING", "");
@@ -70,7 +75,9 @@ impl World {
         }
         let runs_current = app.is_fresh(instance);
         if status != "TASK_KILLED" && runs_current {
-            app.backoff = app.backoff.after_end(&instance.revision.definition, now.instant);
+            app.backoff = app
+                .backoff
+                .after_end(&instance.revision.definition, now.instant);
         }
         if instance.goal == Goal::Stopped {
             let gone = app.instances.remove(at);
@@ -90,18 +97,29 @@ impl World {
     }
 
     /// Folds in what a probe saw. An answer about a task that is gone or dying is dropped.
-    pub(crate) fn probe_done(&mut self, id: &TaskId, check: usize, result: ProbeResult, now: Moment) {
+    pub(crate) fn probe_done(
+        &mut self,
+        id: &TaskId,
+        check: usize,
+        result: ProbeResult,
+        now: Moment,
+    ) {
         let Some((app, at)) = self.find_task(id) else {
             return;
         };
         let app = app.clone();
-        let Some(instance) = self.apps.get_mut(&app).and_then(|app| app.instances.get_mut(at)) else {
+        let Some(instance) = self
+            .apps
+            .get_mut(&app)
+            .and_then(|app| app.instances.get_mut(at))
+        else {
             return;
         };
         let revision = Arc::clone(&instance.revision);
-        let (Some(declared), Some(task)) =
-            (revision.definition.health_checks.get(check), instance.task.as_mut())
-        else {
+        let (Some(declared), Some(task)) = (
+            revision.definition.health_checks.get(check),
+            instance.task.as_mut(),
+        ) else {
             return;
         };
         let (TaskState::Running, ProbeSlot::Asked(asked), Some(started)) =
@@ -141,7 +159,10 @@ impl World {
             news.push(events::failed_health_check(instance, declared));
         }
         if verdict.alive_changed {
-            news.push(events::health_status_changed(instance, !verdict.failure_counted));
+            news.push(events::health_status_changed(
+                instance,
+                !verdict.failure_counted,
+            ));
         }
         if before != after {
             news.push(events::instance_health_changed(instance, after.as_option()));
@@ -177,7 +198,10 @@ impl World {
         let mut due: Vec<(AppId, usize, usize)> = Vec::new();
         for (id, app) in &mut self.apps {
             for (at, instance) in app.instances.iter_mut().enumerate() {
-                let slots = instance.task.iter_mut().flat_map(|task| task.probes.iter_mut());
+                let slots = instance
+                    .task
+                    .iter_mut()
+                    .flat_map(|task| task.probes.iter_mut());
                 for (check, slot) in slots.enumerate() {
                     if matches!(slot, ProbeSlot::Due(when) if *when <= now.instant) {
                         *slot = ProbeSlot::Asked(now.instant);
@@ -219,7 +243,11 @@ impl World {
                 port,
                 path: format!(
                     "/{}",
-                    declared.path.as_deref().unwrap_or("/").trim_start_matches('/')
+                    declared
+                        .path
+                        .as_deref()
+                        .unwrap_or("/")
+                        .trim_start_matches('/')
                 ),
                 ignore_1xx: declared.ignore_http_1xx,
             },
@@ -237,15 +265,19 @@ impl World {
 /// The sentences are those of the Mesos command executor (`src/launcher/executor.cpp`).
 fn closing_words(task: &Task, end: &TaskEnd) -> (&'static str, &'static str, String) {
     match (task.state, end) {
-        (TaskState::Killing, TaskEnd::Finished) => {
-            ("TASK_KILLED", "Killed", "Command exited with status 0".to_owned())
-        }
+        (TaskState::Killing, TaskEnd::Finished) => (
+            "TASK_KILLED",
+            "Killed",
+            "Command exited with status 0".to_owned(),
+        ),
         (TaskState::Killing, TaskEnd::Failed(message)) => {
             ("TASK_KILLED", "Killed", message.clone())
         }
-        (TaskState::Staging | TaskState::Running, TaskEnd::Finished) => {
-            ("TASK_FINISHED", "Finished", "Command exited with status 0".to_owned())
-        }
+        (TaskState::Staging | TaskState::Running, TaskEnd::Finished) => (
+            "TASK_FINISHED",
+            "Finished",
+            "Command exited with status 0".to_owned(),
+        ),
         (TaskState::Staging | TaskState::Running, TaskEnd::Failed(message)) => {
             ("TASK_FAILED", "Failed", message.clone())
         }

@@ -45,12 +45,17 @@ impl World {
     /// The app does not exist.
     pub(crate) fn app_json(&self, id: &AppId, tasks: Tasks) -> Result<Value, Refusal> {
         let current = self.current(id)?;
-        let app = self.apps.get(id).ok_or_else(|| Refusal::AppUnknown(id.clone()))?;
+        let app = self
+            .apps
+            .get(id)
+            .ok_or_else(|| Refusal::AppUnknown(id.clone()))?;
         let mut json = match definition_json(&current) {
             Value::Object(map) => map,
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
-                Map::new()
-            }
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_) => Map::new(),
         };
         for (key, count) in counts(app) {
             json.insert(key.to_owned(), json!(count));
@@ -66,10 +71,20 @@ impl World {
     }
 
     /// Returns the body of the 201 answer: what was asked for, before ports are assigned.
-    pub(crate) fn created_json(&self, asked: Map<String, Value>, id: &AppId, version: Stamp) -> Value {
+    pub(crate) fn created_json(
+        &self,
+        asked: Map<String, Value>,
+        id: &AppId,
+        version: Stamp,
+    ) -> Value {
         let mut json = asked;
         json.insert("version".to_owned(), json!(version));
-        for key in ["tasksStaged", "tasksRunning", "tasksHealthy", "tasksUnhealthy"] {
+        for key in [
+            "tasksStaged",
+            "tasksRunning",
+            "tasksHealthy",
+            "tasksUnhealthy",
+        ] {
             json.insert(key.to_owned(), json!(0));
         }
         json.insert("deployments".to_owned(), self.locks_json(id));
@@ -77,8 +92,13 @@ impl World {
     }
 
     fn locks_json(&self, id: &AppId) -> Value {
-        let locks = self.deployments.iter().filter(|deployment| deployment.affects(id));
-        locks.map(|deployment| json!({ "id": deployment.id })).collect()
+        let locks = self
+            .deployments
+            .iter()
+            .filter(|deployment| deployment.affects(id));
+        locks
+            .map(|deployment| json!({ "id": deployment.id }))
+            .collect()
     }
 
     fn failure_json(&self, failure: &LastFailure) -> Value {
@@ -101,7 +121,9 @@ impl World {
     pub(crate) fn versions(&self, id: &AppId) -> Result<Vec<Stamp>, Refusal> {
         self.current(id)?;
         let app = self.apps.get(id);
-        Ok(app.map_or_else(Vec::new, |app| app.revisions.keys().rev().copied().collect()))
+        Ok(app.map_or_else(Vec::new, |app| {
+            app.revisions.keys().rev().copied().collect()
+        }))
     }
 
     /// Returns one version of an app.
@@ -110,7 +132,10 @@ impl World {
     /// The app or the version does not exist.
     pub(crate) fn version_json(&self, id: &AppId, version: Stamp) -> Result<Value, Refusal> {
         self.current(id)?;
-        let revision = self.apps.get(id).and_then(|app| app.revisions.get(&version));
+        let revision = self
+            .apps
+            .get(id)
+            .and_then(|app| app.revisions.get(&version));
         let unknown = || Refusal::VersionUnknown(id.clone(), version);
         Ok(definition_json(revision.ok_or_else(unknown)?))
     }
@@ -118,7 +143,9 @@ impl World {
     /// Returns the tasks of an app as a JSON array.
     pub(crate) fn tasks_of(&self, id: &AppId, service_ports: ServicePorts) -> Value {
         let tasks = self.apps.get(id).into_iter().flat_map(App::tasks);
-        tasks.map(|(instance, task)| self.task_json(instance, task, service_ports)).collect()
+        tasks
+            .map(|(instance, task)| self.task_json(instance, task, service_ports))
+            .collect()
     }
 
     /// Returns the ids of an app's tasks.
@@ -199,21 +226,39 @@ pub(crate) enum ServicePorts {
 fn counts(app: &App) -> [(&'static str, usize); 4] {
     let count = |matches: &dyn Fn(&Task) -> bool| app.tasks().filter(|(_, t)| matches(t)).count();
     [
-        ("tasksStaged", count(&|task| task.state == TaskState::Staging)),
-        ("tasksRunning", count(&|task| task.state == TaskState::Running)),
-        ("tasksHealthy", count(&|task| {
-            let reported = task.checks.iter().any(|check| check.reported);
-            reported && task.health() != Health::Unhealthy
-        })),
-        ("tasksUnhealthy", count(&|task| task.health() == Health::Unhealthy)),
+        (
+            "tasksStaged",
+            count(&|task| task.state == TaskState::Staging),
+        ),
+        (
+            "tasksRunning",
+            count(&|task| task.state == TaskState::Running),
+        ),
+        (
+            "tasksHealthy",
+            count(&|task| {
+                let reported = task.checks.iter().any(|check| check.reported);
+                reported && task.health() != Health::Unhealthy
+            }),
+        ),
+        (
+            "tasksUnhealthy",
+            count(&|task| task.health() == Health::Unhealthy),
+        ),
     ]
 }
 
 fn health_results(instance: &Instance, task: &Task) -> Value {
     let declared: &[HealthCheck] = &instance.revision.definition.health_checks;
-    debug_assert_eq!(declared.len(), task.checks.len(), "one state per declared check");
+    debug_assert_eq!(
+        declared.len(),
+        task.checks.len(),
+        "one state per declared check"
+    );
     let reported = task.checks.iter().filter(|check| check.reported);
-    reported.map(|check| health_result(instance, check)).collect()
+    reported
+        .map(|check| health_result(instance, check))
+        .collect()
 }
 
 fn health_result(instance: &Instance, check: &CheckState) -> Value {
@@ -269,7 +314,10 @@ fn queue_entry(app: &App, now: Moment) -> Option<Value> {
     let current = app.current.as_ref()?;
     let waiting: Vec<&Instance> = app.staying().filter(|i| i.task.is_none()).collect();
     let since = waiting.iter().map(|instance| instance.since.stamp).min()?;
-    let left = app.backoff.waits_until(now.instant).map(|until| until - now.instant);
+    let left = app
+        .backoff
+        .waits_until(now.instant)
+        .map(|until| until - now.instant);
     let seconds = left.map_or(0, |left| left.as_secs_f64().ceil() as u64);
     Some(json!({
         "app": definition_json(current),

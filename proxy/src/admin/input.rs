@@ -31,7 +31,11 @@ pub(super) fn open(value: &Value) -> Result<(Option<SocketAddr>, Protocol), Vec<
             Protocol::Http
         }
     };
-    if problems.is_empty() { Ok((listen, protocol)) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok((listen, protocol))
+    } else {
+        Err(problems)
+    }
 }
 
 /// Reads `{"admit": [{"instance", "address"}], "withdraw": [id], "forget": [id]}`, all optional.
@@ -51,7 +55,11 @@ pub(super) fn change(value: &Value) -> Result<Change, Vec<String>> {
     change.withdraw = ids(object, "withdraw", &mut problems);
     change.forget = ids(object, "forget", &mut problems);
     contradictions(&change, &mut problems);
-    if problems.is_empty() { Ok(change) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(change)
+    } else {
+        Err(problems)
+    }
 }
 
 /// Refuses what would depend on the order in which the parts of one step are done.
@@ -72,11 +80,7 @@ fn contradictions(change: &Change, problems: &mut Vec<String>) {
     }
 }
 
-fn admitted(
-    item: &Value,
-    place: &str,
-    problems: &mut Vec<String>,
-) -> Option<(String, SocketAddr)> {
+fn admitted(item: &Value, place: &str, problems: &mut Vec<String>) -> Option<(String, SocketAddr)> {
     let object = object(item, &["instance", "address"], place, problems)?;
     let instance = match object.get("instance") {
         Some(value) => id(value, &format!("{place}.instance"), problems),
@@ -95,11 +99,7 @@ fn admitted(
     Some((instance?, address?))
 }
 
-fn endpoint_address(
-    value: &Value,
-    place: &str,
-    problems: &mut Vec<String>,
-) -> Option<SocketAddr> {
+fn endpoint_address(value: &Value, place: &str, problems: &mut Vec<String>) -> Option<SocketAddr> {
     let address = address(value, place, problems)?;
     if address.port() == 0 || address.ip().is_unspecified() {
         problems.push(format!("{place}: {address} cannot be connected to"));
@@ -111,14 +111,18 @@ fn endpoint_address(
 fn address(value: &Value, place: &str, problems: &mut Vec<String>) -> Option<SocketAddr> {
     let address = value.as_str().and_then(|text| text.parse().ok());
     if address.is_none() {
-        problems.push(format!("{place}: {value} is not an address like \"127.0.0.1:31001\""));
+        problems.push(format!(
+            "{place}: {value} is not an address like \"127.0.0.1:31001\""
+        ));
     }
     address
 }
 
 fn ids(object: &Map<String, Value>, key: &str, problems: &mut Vec<String>) -> Vec<String> {
     let items = list(object, key, problems).iter().enumerate();
-    items.filter_map(|(index, item)| id(item, &format!("{key}[{index}]"), problems)).collect()
+    items
+        .filter_map(|(index, item)| id(item, &format!("{key}[{index}]"), problems))
+        .collect()
 }
 
 fn id(value: &Value, place: &str, problems: &mut Vec<String>) -> Option<String> {
@@ -134,11 +138,7 @@ fn id(value: &Value, place: &str, problems: &mut Vec<String>) -> Option<String> 
     }
 }
 
-fn list<'v>(
-    object: &'v Map<String, Value>,
-    key: &str,
-    problems: &mut Vec<String>,
-) -> &'v [Value] {
+fn list<'v>(object: &'v Map<String, Value>, key: &str, problems: &mut Vec<String>) -> &'v [Value] {
     match object.get(key).map(|value| (value, value.as_array())) {
         None => &[],
         Some((_, Some(items))) => items,
@@ -161,7 +161,10 @@ fn object<'v>(
         return None;
     };
     for key in object.keys().filter(|key| !keys.contains(&key.as_str())) {
-        problems.push(format!("{place}: unknown key {key:?}; known are {}", keys.join(", ")));
+        problems.push(format!(
+            "{place}: unknown key {key:?}; known are {}",
+            keys.join(", ")
+        ));
     }
     Some(object)
 }

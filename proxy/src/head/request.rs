@@ -63,7 +63,11 @@ pub(crate) fn read_request(
     let target = origin_form(method, target, host)?;
     let body = body(&fields, old)?;
     let wishes = fields.connection();
-    let upgrade = if old { None } else { upgrade(&fields, wishes, &body) };
+    let upgrade = if old {
+        None
+    } else {
+        upgrade(&fields, wishes, &body)
+    };
 
     out.extend_from_slice(method.as_bytes());
     out.push(b' ');
@@ -84,8 +88,10 @@ pub(crate) fn read_request(
     }
     out.extend_from_slice(b"\r\n");
 
-    let idempotent =
-        matches!(method, "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE");
+    let idempotent = matches!(
+        method,
+        "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE"
+    );
     Ok(Request {
         head: method == "HEAD",
         repeatable: idempotent && body.is_done(),
@@ -134,11 +140,7 @@ fn host<'h>(fields: &Fields<'h>, old: bool) -> Result<Option<&'h [u8]>, Fault> {
 }
 
 /// Returns the target without scheme and authority, which must then be those of `Host`.
-fn origin_form<'t>(
-    method: &str,
-    target: &'t str,
-    host: Option<&[u8]>,
-) -> Result<&'t [u8], Fault> {
+fn origin_form<'t>(method: &str, target: &'t str, host: Option<&[u8]>) -> Result<&'t [u8], Fault> {
     if target.starts_with('/') || (target == "*" && method == "OPTIONS") {
         return Ok(target.as_bytes());
     }
@@ -147,10 +149,15 @@ fn origin_form<'t>(
         return Err(Fault::BadRequest("the request target is malformed"));
     }
     let rest = &target.as_bytes()[7..];
-    let split = rest.iter().position(|byte| b"/?#".contains(byte)).unwrap_or(rest.len());
+    let split = rest
+        .iter()
+        .position(|byte| b"/?#".contains(byte))
+        .unwrap_or(rest.len());
     let (authority, path) = rest.split_at(split);
     if !host.is_some_and(|host| host.eq_ignore_ascii_case(authority)) {
-        return Err(Fault::BadRequest("the request target and Host name different hosts"));
+        return Err(Fault::BadRequest(
+            "the request target and Host name different hosts",
+        ));
     }
     match path.first() {
         Some(b'/') => Ok(path),
@@ -168,7 +175,11 @@ fn body(fields: &Fields<'_>, old: bool) -> Result<Body, Fault> {
     if framing.chunked && old {
         return Err(Fault::BadRequest("HTTP/1.0 has no Transfer-Encoding"));
     }
-    Ok(if framing.chunked { Body::chunked() } else { Body::Length(framing.length.unwrap_or(0)) })
+    Ok(if framing.chunked {
+        Body::chunked()
+    } else {
+        Body::Length(framing.length.unwrap_or(0))
+    })
 }
 
 /// Returns the protocol to change to, if that is asked for and possible.
@@ -205,15 +216,22 @@ fn write_fields(
         | Field::ForwardedProto
         | Field::ForwardedHost => false,
     });
-    if fields.all(Field::Te).flat_map(tokens).any(|te| te.eq_ignore_ascii_case(b"trailers")) {
-        out.extend_from_slice(b"TE: trailers\r\n");
+    if fields
+        .all(Field::Te)
+        .flat_map(tokens)
+        .any(|te| te.eq_ignore_ascii_case(b"trailers"))
+    {
+        out.extend_from_slice(b"TE: trailers\r\nConnection: TE\r\n");
     }
     let host = host.unwrap_or(origin.authority.as_bytes());
     if fields.all(Field::Host).next().is_none() {
         line(out, "Host", host);
     }
     out.extend_from_slice(b"X-Forwarded-For: ");
-    for earlier in fields.all(Field::ForwardedFor).filter(|value| !value.is_empty()) {
+    for earlier in fields
+        .all(Field::ForwardedFor)
+        .filter(|value| !value.is_empty())
+    {
         out.extend_from_slice(earlier);
         out.extend_from_slice(b", ");
     }

@@ -134,7 +134,12 @@ fn last(
     out.extend_from_slice(b"\r\n");
 
     let upstream_keep_alive = minor == 1 && !wishes.close && !until_close && !stray;
-    Ok(Response::Final { body, form, upstream_keep_alive, keep_alive })
+    Ok(Response::Final {
+        body,
+        form,
+        upstream_keep_alive,
+        keep_alive,
+    })
 }
 
 /// RFC 9112 section 6.3.
@@ -143,7 +148,11 @@ fn body_of(code: u16, framing: Framing, asked: Asked) -> (Body, Form) {
         return (Body::EMPTY, Form::Verbatim);
     }
     if framing.chunked {
-        let form = if asked.old { Form::Decoded } else { Form::Verbatim };
+        let form = if asked.old {
+            Form::Decoded
+        } else {
+            Form::Verbatim
+        };
         return (Body::chunked(), form);
     }
     match framing.length {

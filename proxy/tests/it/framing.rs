@@ -4,24 +4,75 @@ use crate::world::{Backend, World};
 
 /// What is sent, and the status it gets. None of it may reach the backend.
 const REFUSED: &[(&str, u16)] = &[
-    ("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\nabc", 400),
-    ("GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n", 400),
-    ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", 400),
-    ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3, 3\r\n\r\nabc", 400),
-    ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: +3\r\n\r\nabc", 400),
-    ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0x3\r\n\r\nabc", 400),
-    ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", 400),
+    (
+        "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\nabc",
+        400,
+    ),
+    (
+        "GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n",
+        400,
+    ),
+    (
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
+        400,
+    ),
+    (
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3, 3\r\n\r\nabc",
+        400,
+    ),
+    (
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: +3\r\n\r\nabc",
+        400,
+    ),
+    (
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0x3\r\n\r\nabc",
+        400,
+    ),
+    (
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        400,
+    ),
     ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length:\r\n\r\n", 400),
-    ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n", 400),
-    ("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n", 400),
-    ("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: identity\r\n\r\n", 400),
-    ("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", 400),
-    ("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: \"chunked\"\r\n\r\n0\r\n\r\n", 400),
-    ("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
-    ("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501),
-    ("POST / HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
-    ("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n", 400),
-    ("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding:\x0bchunked\r\n\r\n0\r\n\r\n", 400),
+    (
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n",
+        400,
+    ),
+    (
+        "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
+        400,
+    ),
+    (
+        "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: identity\r\n\r\n",
+        400,
+    ),
+    (
+        "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+        400,
+    ),
+    (
+        "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: \"chunked\"\r\n\r\n0\r\n\r\n",
+        400,
+    ),
+    (
+        "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        400,
+    ),
+    (
+        "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        501,
+    ),
+    (
+        "POST / HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        400,
+    ),
+    (
+        "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+        400,
+    ),
+    (
+        "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding:\x0bchunked\r\n\r\n0\r\n\r\n",
+        400,
+    ),
     ("GET / HTTP/1.1\r\nHost: x\r\nX: a\r\n b\r\n\r\n", 400),
     ("GET / HTTP/1.1\r\n Host: x\r\n\r\n", 400),
     ("GET / HTTP/1.1\r\nHost: x\r\nX: a\rb\r\n\r\n", 400),
@@ -76,7 +127,9 @@ async fn repeated_content_lengths_that_agree_are_passed_on_as_one() {
     let world = World::with(&[&backend]).await;
     let mut client = world.client().await;
 
-    client.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n").await;
+    client
+        .send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n")
+        .await;
     client.send("Content-Length: 3\r\n\r\nabc").await;
 
     assert_eq!(client.answer().await.text(), "1 abc");
@@ -87,9 +140,19 @@ async fn malformed_chunks_are_refused() {
     let backend = Backend::saying("hello").await;
     let world = World::with(&[&backend]).await;
     let bodies = [
-        "x\r\n", "\r\n", "-1\r\n", "0x1\r\na\r\n", "1 \r\na\r\n", "1\na\n0\n\n", "1\r\nab\r\n",
-        "1\r\na0\r\n\r\n", "1;\nx\r\na\r\n0\r\n\r\n", "ffffffffffffffffff\r\n", "0\r\n x: y\r\n\r\n",
-        "0\r\nx: \0\r\n\r\n", "0\r\nx: y\n\r\n",
+        "x\r\n",
+        "\r\n",
+        "-1\r\n",
+        "0x1\r\na\r\n",
+        "1 \r\na\r\n",
+        "1\na\n0\n\n",
+        "1\r\nab\r\n",
+        "1\r\na0\r\n\r\n",
+        "1;\nx\r\na\r\n0\r\n\r\n",
+        "ffffffffffffffffff\r\n",
+        "0\r\n x: y\r\n\r\n",
+        "0\r\nx: \0\r\n\r\n",
+        "0\r\nx: y\n\r\n",
     ];
 
     for body in bodies {
@@ -110,7 +173,9 @@ async fn heads_beyond_the_limits_are_refused() {
 
     for fields in [many, format!("X: {long}\r\n")] {
         let mut client = world.client().await;
-        client.send(&format!("GET / HTTP/1.1\r\nHost: x\r\n{fields}\r\n")).await;
+        client
+            .send(&format!("GET / HTTP/1.1\r\nHost: x\r\n{fields}\r\n"))
+            .await;
         let answer = client.answer().await;
         assert_eq!(answer.status(), 431);
         assert_eq!(answer.field("x-teal-error"), Some("head_too_large"));
@@ -118,7 +183,9 @@ async fn heads_beyond_the_limits_are_refused() {
 
     let few = "X: y\r\n".repeat(99);
     let mut client = world.client().await;
-    client.send(&format!("GET / HTTP/1.1\r\nHost: x\r\n{few}\r\n")).await;
+    client
+        .send(&format!("GET / HTTP/1.1\r\nHost: x\r\n{few}\r\n"))
+        .await;
     assert_eq!(client.answer().await.status(), 200);
 }
 
@@ -149,7 +216,9 @@ async fn an_absolute_target_is_shortened_if_it_agrees_with_host() {
     let world = World::with(&[&backend]).await;
     let mut client = world.client().await;
 
-    client.send("GET http://X:1/a?b HTTP/1.1\r\nHost: x:1\r\n\r\n").await;
+    client
+        .send("GET http://X:1/a?b HTTP/1.1\r\nHost: x:1\r\n\r\n")
+        .await;
     assert_eq!(client.answer().await.text(), "GET /a?b HTTP/1.1");
     client.send("OPTIONS * HTTP/1.1\r\nHost: x:1\r\n\r\n").await;
     assert_eq!(client.answer().await.text(), "OPTIONS * HTTP/1.1");
@@ -181,6 +250,10 @@ async fn ambiguous_and_malformed_answers_become_502() {
         client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
         assert_eq!(client.answer().await.status(), 502, "{answer:?}");
 
-        assert_eq!(backend.connections(), 2, "the connection was used again: {answer:?}");
+        assert_eq!(
+            backend.connections(),
+            2,
+            "the connection was used again: {answer:?}"
+        );
     }
 }

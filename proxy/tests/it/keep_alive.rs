@@ -24,7 +24,9 @@ async fn a_client_that_asks_for_the_end_gets_it() {
     let world = World::with(&[&backend]).await;
     let mut client = world.client().await;
 
-    client.send("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+    client
+        .send("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .await;
 
     assert_eq!(client.answer().await.field("connection"), Some("close"));
     client.expect_end().await;
@@ -63,13 +65,21 @@ async fn a_client_of_http_1_0_is_served_and_keeps_its_connection_if_it_asks() {
     let world = World::with(&[&backend]).await;
     let mut client = world.client().await;
 
-    client.send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").await;
+    client
+        .send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+        .await;
     let kept = client.answer().await;
     client.send("GET / HTTP/1.0\r\n\r\n").await;
     let last = client.answer().await;
 
-    assert_eq!((kept.field("connection"), kept.text()), (Some("keep-alive"), "hello"));
-    assert_eq!((last.field("connection"), last.text()), (Some("close"), "hello"));
+    assert_eq!(
+        (kept.field("connection"), kept.text()),
+        (Some("keep-alive"), "hello")
+    );
+    assert_eq!(
+        (last.field("connection"), last.text()),
+        (Some("close"), "hello")
+    );
     client.expect_end().await;
 }
 
@@ -80,10 +90,15 @@ async fn a_client_of_http_1_0_gets_a_chunked_answer_without_chunks() {
     let world = World::with(&[&backend]).await;
     let mut client = world.client().await;
 
-    client.send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").await;
+    client
+        .send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+        .await;
     let answer = client.answer().await;
 
-    assert_eq!((answer.text(), answer.field("transfer-encoding")), ("abcde", None));
+    assert_eq!(
+        (answer.text(), answer.field("transfer-encoding")),
+        ("abcde", None)
+    );
     assert!(answer.complete);
 }
 
@@ -94,7 +109,9 @@ async fn a_client_that_has_closed_its_sending_side_is_answered() {
     let mut client = world.client().await;
 
     client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
-    tokio::io::AsyncWriteExt::shutdown(&mut client.stream).await.expect("it is open");
+    tokio::io::AsyncWriteExt::shutdown(&mut client.stream)
+        .await
+        .expect("it is open");
 
     assert_eq!(client.answer().await.text(), "hello");
     client.expect_end().await;
@@ -105,7 +122,8 @@ async fn hop_by_hop_fields_are_dropped_and_forwarding_fields_are_set() {
     let backend = Backend::with(|mut peer| async move {
         while let Some(request) = peer.request().await {
             let body = request.head.to_ascii_lowercase();
-            let extra = "Connection: x-private\r\nX-Private: 1\r\nKeep-Alive: timeout=5\r\nX-Public: 2";
+            let extra =
+                "Connection: x-private\r\nX-Private: 1\r\nKeep-Alive: timeout=5\r\nX-Public: 2";
             let length = body.len();
             let head = format!("HTTP/1.1 200 OK\r\n{extra}\r\nContent-Length: {length}\r\n\r\n");
             peer.send(&(head + &body)).await;
@@ -126,7 +144,7 @@ async fn hop_by_hop_fields_are_dropped_and_forwarding_fields_are_set() {
     let answer = client.answer().await;
 
     let expected = concat!(
-        "get /a?b http/1.1\r\nhost: oinker.example:80\r\naccept: */*\r\nte: trailers\r\n",
+        "get /a?b http/1.1\r\nhost: oinker.example:80\r\naccept: */*\r\nte: trailers\r\nconnection: te\r\n",
         "x-forwarded-for: 10.0.0.1, 127.0.0.1\r\nx-forwarded-proto: http\r\n",
         "x-forwarded-host: oinker.example:80\r\n\r\n",
     );

@@ -4,6 +4,7 @@ mod admin;
 mod change;
 mod framing;
 mod keep_alive;
+mod limits;
 mod retry;
 mod shutdown;
 mod streaming;

@@ -30,11 +30,19 @@ impl World {
     }
 
     pub(crate) async fn speaking(protocol: &str) -> Self {
-        let config = Config { admin: ANY.parse().expect("an address") };
+        let config = Config {
+            admin: ANY.parse().expect("an address"),
+        };
         let proxy = Proxy::start(config).await.expect("the port is free");
         let body = json!({ "listen": ANY, "protocol": protocol });
-        let pool = admin(&proxy, "PUT", "/v1/pools/p", &body.to_string()).await.json(201);
-        let listen = pool["listen"].as_str().expect("a string").parse().expect("an address");
+        let pool = admin(&proxy, "PUT", "/v1/pools/p", &body.to_string())
+            .await
+            .json(201);
+        let listen = pool["listen"]
+            .as_str()
+            .expect("a string")
+            .parse()
+            .expect("an address");
         Self { proxy, listen }
     }
 
@@ -54,17 +62,22 @@ impl World {
     /// Sends one GET on a connection of its own.
     pub(crate) async fn get(&self, path: &str) -> Message {
         let mut client = self.client().await;
-        client.send(&format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n")).await;
+        client
+            .send(&format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"))
+            .await;
         client.answer().await
     }
 
     pub(crate) async fn change(&self, change: Value) -> Value {
         let path = "/v1/pools/p/change";
-        admin(&self.proxy, "POST", path, &change.to_string()).await.json(200)
+        admin(&self.proxy, "POST", path, &change.to_string())
+            .await
+            .json(200)
     }
 
     pub(crate) async fn admit(&self, instance: &str, address: SocketAddr) -> Value {
-        self.change(json!({ "admit": [{ "instance": instance, "address": address }] })).await
+        self.change(json!({ "admit": [{ "instance": instance, "address": address }] }))
+            .await
     }
 
     pub(crate) async fn pool(&self) -> Value {
@@ -99,7 +112,10 @@ pub(crate) async fn admin(proxy: &Proxy, method: &str, path: &str, body: &str) -
 pub(crate) async fn eventually(condition: impl AsyncFn() -> bool) {
     let begin = Instant::now();
     while !condition().await {
-        assert!(begin.elapsed() < PATIENCE, "the condition never came to hold");
+        assert!(
+            begin.elapsed() < PATIENCE,
+            "the condition never came to hold"
+        );
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
@@ -107,7 +123,9 @@ pub(crate) async fn eventually(condition: impl AsyncFn() -> bool) {
 /// An address that refuses connections, as long as the socket lives.
 pub(crate) fn refusing() -> (TcpSocket, SocketAddr) {
     let socket = TcpSocket::new_v4().expect("a socket");
-    socket.bind(ANY.parse().expect("an address")).expect("a free port");
+    socket
+        .bind(ANY.parse().expect("an address"))
+        .expect("a free port");
     let address = socket.local_addr().expect("it is bound");
     (socket, address)
 }
@@ -140,10 +158,18 @@ impl Backend {
             while let Ok((stream, _)) = listener.accept().await {
                 counted.connections.fetch_add(1, Ordering::SeqCst);
                 let counts = Some(Arc::clone(&counted));
-                connections.spawn(each(Peer { stream, buffer: Vec::new(), counts }));
+                connections.spawn(each(Peer {
+                    stream,
+                    buffer: Vec::new(),
+                    counts,
+                }));
             }
         });
-        Self { address, counts, task: task.abort_handle() }
+        Self {
+            address,
+            counts,
+            task: task.abort_handle(),
+        }
     }
 
     /// Answers every request with 200 and `body`, and keeps the connection.
@@ -209,7 +235,10 @@ pub(crate) struct Message {
 
 impl Message {
     pub(crate) fn status(&self) -> u16 {
-        self.head.get(9..12).and_then(|code| code.parse().ok()).expect("a status line")
+        self.head
+            .get(9..12)
+            .and_then(|code| code.parse().ok())
+            .expect("a status line")
     }
 
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
@@ -233,20 +262,39 @@ impl Message {
 impl Peer {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.expect("somebody listens");
-        Self { stream, buffer: Vec::new(), counts: None }
+        Self {
+            stream,
+            buffer: Vec::new(),
+            counts: None,
+        }
+    }
+
+    pub(crate) fn accepted(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            buffer: Vec::new(),
+            counts: None,
+        }
     }
 
     pub(crate) async fn send(&mut self, text: &str) {
-        self.try_send(text.as_bytes()).await.expect("the other side reads");
+        self.try_send(text.as_bytes())
+            .await
+            .expect("the other side reads");
     }
 
     pub(crate) async fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        timeout(PATIENCE, self.stream.write_all(bytes)).await.expect("sending is not stuck")
+        timeout(PATIENCE, self.stream.write_all(bytes))
+            .await
+            .expect("sending is not stuck")
     }
 
     /// Answers 200 with `body`.
     pub(crate) async fn say(&mut self, body: &str) {
-        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
         // The other side may have gone; then the test notices by itself.
         drop(self.try_send(answer.as_bytes()).await);
     }
@@ -261,7 +309,10 @@ impl Peer {
     pub(crate) async fn expect(&mut self, text: &str) {
         while self.buffer.len() < text.len() {
             let so_far = String::from_utf8_lossy(&self.buffer).into_owned();
-            assert!(self.more().await, "the connection ended after {so_far:?}, before {text:?}");
+            assert!(
+                self.more().await,
+                "the connection ended after {so_far:?}, before {text:?}"
+            );
         }
         let rest = self.buffer.split_off(text.len());
         let read = std::mem::replace(&mut self.buffer, rest);
@@ -270,8 +321,16 @@ impl Peer {
 
     /// Asserts that the other side has ended without sending anything more.
     pub(crate) async fn expect_end(&mut self) {
-        assert!(!self.more().await || self.buffer.is_empty(), "{:?}", self.buffer);
-        assert!(self.buffer.is_empty(), "{:?}", String::from_utf8_lossy(&self.buffer));
+        assert!(
+            !self.more().await || self.buffer.is_empty(),
+            "{:?}",
+            self.buffer
+        );
+        assert!(
+            self.buffer.is_empty(),
+            "{:?}",
+            String::from_utf8_lossy(&self.buffer)
+        );
     }
 
     /// Reads everything until the connection ends, and says whether it ended in order.
@@ -307,7 +366,11 @@ impl Peer {
         if let Some(counts) = &self.counts {
             counts.requests.fetch_add(1, Ordering::SeqCst);
         }
-        Some(Message { head, body: Vec::new(), complete: false })
+        Some(Message {
+            head,
+            body: Vec::new(),
+            complete: false,
+        })
     }
 
     /// Reads an answer to a GET.
@@ -320,11 +383,17 @@ impl Peer {
     pub(crate) async fn answer_head(&mut self) -> Message {
         let head = self.head().await;
         let head = head.unwrap_or_else(|| panic!("no answer but {:?}", self.buffer));
-        Message { head, body: Vec::new(), complete: true }
+        Message {
+            head,
+            body: Vec::new(),
+            complete: true,
+        }
     }
 
     pub(crate) async fn body(&mut self, mut message: Message, until_close: bool) -> Message {
-        let length = message.field("content-length").map(|length| length.parse().expect("digits"));
+        let length = message
+            .field("content-length")
+            .map(|length| length.parse().expect("digits"));
         message.complete = true;
         if message.field("transfer-encoding").is_some() {
             while let Some(chunk) = self.chunk().await {
@@ -375,5 +444,7 @@ impl Peer {
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack.windows(needle.len()).position(|window| window == needle)
+    haystack
+        .windows(needle.len())
+        .position(|window| window == needle)
 }

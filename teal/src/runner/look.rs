@@ -1,0 +1,90 @@
+//! One look at all systems.
+
+use crate::systems::Systems;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use teal_core::definition::PendingSource;
+use teal_core::name::{InstanceId, PoolId, RevisionId, Role};
+use teal_core::observation::{
+    EndpointState, PendingSighting, Phase, PoolSighting, RevisionSighting, Sighting,
+};
+use teal_core::plan::Plan;
+use teal_drivers::Question;
+
+/// Up to this many instances, the gauges of all are read at every look; beyond, only of those that leave.
+const SMALL: usize = 32;
+/// The gauge of an instance that does not leave is only shown: its answer is not waited for longer than this.
+const SHOWN_TIMEOUT: Duration = Duration::from_millis(100);
+
+pub(crate) struct Looker {
+    systems: Systems,
+}
+
+type Revisions = BTreeMap<Role, RevisionSighting>;
+
+impl Looker {
+    pub(crate) fn new(systems: Systems) -> Self {
+        Self { systems }
+    }
+
+    /// Looks at orchestrator and balancer together, and then, so that a reading is never older than the pool it goes
+    /// with, at the gauges.
+    pub(crate) async fn look(&self, plan: &Plan, is_back: bool) -> Sighting {
+        let roles = [Role::Blue, Role::Green];
+        let ids: Vec<RevisionId> = roles.iter().filter_map(|role| plan.revision(*role).cloned()).collect();
+        let pools: Vec<PoolId> = plan.pools.iter().map(|pool| pool.id.clone()).collect();
+        let (revisions, pools) =
+            tokio::join!(self.systems.orchestrator.observe(&ids), self.systems.balancer.observe(&pools));
+        let by_role = |seen: RevisionSighting| {
+            let role = roles.into_iter().find(|role| plan.revision(*role) == Some(&seen.id));
+            role.map(|role| (role, seen))
+        };
+        let revisions: Result<Revisions, String> =
+            revisions.map(|all| all.into_iter().filter_map(by_role).collect()).map_err(|error| error.to_string());
+        let pools = pools.map_err(|error| error.to_string());
+        let pending = match (&revisions, &pools) {
+            (Ok(revisions), Ok(pools)) => self.gauges(plan, revisions, pools, is_back).await,
+            (_, _) => BTreeMap::new(),
+        };
+        Sighting { at: crate::clock::now(), revisions, pools, pending }
+    }
+
+    async fn gauges(
+        &self,
+        plan: &Plan,
+        revisions: &Revisions,
+        pools: &[PoolSighting],
+        is_back: bool,
+    ) -> BTreeMap<InstanceId, PendingSighting> {
+        let outgoing = if is_back { Role::Green } else { Role::Blue };
+        let serving = |id: &InstanceId| {
+            let mut all = pools.iter().flat_map(|pool| &pool.endpoints);
+            all.any(|endpoint| endpoint.instance == *id && endpoint.state == EndpointState::Serving)
+        };
+        let count: usize = revisions.values().map(|revision| revision.instances.len()).sum();
+        let (mut leaving, mut shown) = (Vec::new(), Vec::new());
+        for (role, revision) in revisions {
+            let source = plan.pending(*role);
+            if *source == PendingSource::None {
+                continue;
+            }
+            for one in revision.instances.iter().filter(|one| one.phase != Phase::Starting) {
+                let question = Question {
+                    instance: one.id.clone(),
+                    source: source.clone(),
+                    addresses: one.addresses.clone(),
+                };
+                if *role == outgoing && !serving(&one.id) {
+                    leaving.push(question);
+                } else if count <= SMALL {
+                    shown.push(question);
+                }
+            }
+        }
+        let show = tokio::time::timeout(SHOWN_TIMEOUT, self.systems.gauges.read(&shown));
+        let (leaving, shown) = tokio::join!(self.systems.gauges.read(&leaving), show);
+        let now = crate::clock::now();
+        let readings = leaving.into_iter().chain(shown.unwrap_or_default());
+        readings.map(|(id, reading)| (id, reading.at(now))).collect()
+    }
+}

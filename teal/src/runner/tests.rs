@@ -1,0 +1,1 @@
+//! The runner against the drivers' in-memory world.
