@@ -20,6 +20,8 @@ pub struct Patience {
 
 impl Patience {
     /// For servers on this machine.
-    pub const LOCAL: Self =
-        Self { limit: Duration::from_secs(30), interval: Duration::from_millis(50) };
+    pub const LOCAL: Self = Self {
+        limit: Duration::from_secs(30),
+        interval: Duration::from_millis(50),
+    };
 }

@@ -101,9 +101,9 @@ impl DriverError {
             Self::Unauthorized { .. } => {
                 Some("teal sends no credentials: use an address that needs none")
             }
-            Self::Malformed { .. } => {
-                Some("check that the address is that of the system itself and not of something before it")
-            }
+            Self::Malformed { .. } => Some(
+                "check that the address is that of the system itself and not of something before it",
+            ),
             Self::Unusable { .. } => Some("write it like http://127.0.0.1:8080"),
             Self::NotFound { .. } | Self::Refused { .. } => None,
         }
@@ -126,7 +126,9 @@ struct Details<'a>(&'a [String]);
 
 impl fmt::Display for Details<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|detail| write!(f, "\n    {detail}"))
+        self.0
+            .iter()
+            .try_for_each(|detail| write!(f, "\n    {detail}"))
     }
 }
 
@@ -156,8 +158,17 @@ mod tests {
             by: by.iter().map(|&id| id.to_owned()).collect(),
         };
 
-        assert_eq!(locked(&[]).to_string(), "/oinker is locked by a change under way");
-        assert_eq!(locked(&["a"]).to_string(), "/oinker is locked by deployment a");
-        assert_eq!(locked(&["a", "b"]).to_string(), "/oinker is locked by deployments a, b");
+        assert_eq!(
+            locked(&[]).to_string(),
+            "/oinker is locked by a change under way"
+        );
+        assert_eq!(
+            locked(&["a"]).to_string(),
+            "/oinker is locked by deployment a"
+        );
+        assert_eq!(
+            locked(&["a", "b"]).to_string(),
+            "/oinker is locked by deployments a, b"
+        );
     }
 }

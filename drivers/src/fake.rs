@@ -75,7 +75,12 @@ impl World {
     }
 
     fn with(state: State) -> Self {
-        Self { shared: Arc::new(Shared { state: Mutex::new(state), notify: Notify::new() }) }
+        Self {
+            shared: Arc::new(Shared {
+                state: Mutex::new(state),
+                notify: Notify::new(),
+            }),
+        }
     }
 
     // How the world is.
@@ -213,7 +218,11 @@ impl World {
     #[must_use]
     pub fn instances(&self, revision: &RevisionId) -> Vec<InstanceId> {
         let sighting = self.state().sight(revision);
-        sighting.into_iter().flat_map(|seen| seen.instances).map(|one| one.id).collect()
+        sighting
+            .into_iter()
+            .flat_map(|seen| seen.instances)
+            .map(|one| one.id)
+            .collect()
     }
 
     /// Returns a pool; None when it does not exist.
@@ -265,7 +274,10 @@ impl World {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes the world and gives the cue.
@@ -305,7 +317,13 @@ impl Gauges for World {
                     state.pending(&question.instance)
                 }
             };
-            (question.instance.clone(), Reading { pending, age: Span::ZERO })
+            (
+                question.instance.clone(),
+                Reading {
+                    pending,
+                    age: Span::ZERO,
+                },
+            )
         };
         asked.iter().map(read).collect()
     }

@@ -34,11 +34,21 @@ pub struct Weights {
 
 impl Weights {
     /// No faults.
-    pub const NONE: Self =
-        Self { error_before: 0, lost_answer: 0, twice: 0, stale: 0, delay: 0 };
+    pub const NONE: Self = Self {
+        error_before: 0,
+        lost_answer: 0,
+        twice: 0,
+        stale: 0,
+        delay: 0,
+    };
     /// Every fifth call has a fault of some kind.
-    pub const BAD_DAY: Self =
-        Self { error_before: 50, lost_answer: 50, twice: 50, stale: 0, delay: 50 };
+    pub const BAD_DAY: Self = Self {
+        error_before: 50,
+        lost_answer: 50,
+        twice: 50,
+        stale: 0,
+        delay: 50,
+    };
 }
 
 /// What a delay waits for.
@@ -102,9 +112,7 @@ impl<T> Faulty<T> {
     }
 
     fn draw(&self) -> Option<Fault> {
-        let mut drawn = u64::from(
-            u16::try_from(lock(&self.random).next() % 1000).unwrap_or_default(),
-        );
+        let mut drawn = lock(&self.random).next() % 1000;
         let table = [
             (self.weights.error_before, Fault::ErrorBefore),
             (self.weights.lost_answer, Fault::LostAnswer),
@@ -195,8 +203,14 @@ impl<T: Gauges> Gauges for Faulty<T> {
         };
         let nothing = |error: DriverError| {
             let pending = Pending::Unknown(error.to_string());
-            let reading = Reading { pending, age: Span::ZERO };
-            asked.iter().map(|one| (one.instance.clone(), reading.clone())).collect()
+            let reading = Reading {
+                pending,
+                age: Span::ZERO,
+            };
+            asked
+                .iter()
+                .map(|one| (one.instance.clone(), reading.clone()))
+                .collect()
         };
         outcome.unwrap_or_else(nothing)
     }
@@ -219,7 +233,10 @@ fn end<A>(fault: Option<Fault>, answer: Result<A, DriverError>) -> Result<A, Dri
 }
 
 fn lost(reason: &str) -> DriverError {
-    DriverError::Unreachable { url: "a faulty driver".to_owned(), reason: reason.to_owned() }
+    DriverError::Unreachable {
+        url: "a faulty driver".to_owned(),
+        reason: reason.to_owned(),
+    }
 }
 
 fn lock<V>(mutex: &Mutex<V>) -> std::sync::MutexGuard<'_, V> {
@@ -267,7 +284,10 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_that_is_lost_comes_after_the_effect() {
-        let always = Weights { lost_answer: 1000, ..Weights::NONE };
+        let always = Weights {
+            lost_answer: 1000,
+            ..Weights::NONE
+        };
         let faulty = Faulty::new(World::auto(), always, 1);
 
         let answer = Orchestrator::act(&faulty, &create()).await;
@@ -278,7 +298,10 @@ mod tests {
 
     #[tokio::test]
     async fn an_error_before_has_no_effect() {
-        let always = Weights { error_before: 1000, ..Weights::NONE };
+        let always = Weights {
+            error_before: 1000,
+            ..Weights::NONE
+        };
         let faulty = Faulty::new(World::auto(), always, 1);
 
         let answer = Orchestrator::act(&faulty, &create()).await;
@@ -289,11 +312,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_look_that_is_out_of_date_shows_what_was_there() {
-        let always = Weights { stale: 1000, ..Weights::NONE };
+        let always = Weights {
+            stale: 1000,
+            ..Weights::NONE
+        };
         let faulty = Faulty::new(World::auto(), always, 1);
         let ids = [RevisionId::from("/green")];
         let before = Orchestrator::observe(&faulty, &ids).await;
-        Orchestrator::act(&faulty, &create()).await.expect("creates");
+        Orchestrator::act(&faulty, &create())
+            .await
+            .expect("creates");
 
         let after = Orchestrator::observe(&faulty, &ids).await;
 

@@ -58,7 +58,10 @@ impl Reading {
     /// Returns the reading with the moment when the answer came, of a call that ended at `now`.
     #[must_use]
     pub fn at(self, now: Moment) -> PendingSighting {
-        PendingSighting { at: now - self.age, reading: self.pending }
+        PendingSighting {
+            at: now - self.age,
+            reading: self.pending,
+        }
     }
 }
 
@@ -79,7 +82,10 @@ impl HttpGauges {
     /// Returns a reader with connections of its own, which are kept between readings.
     #[must_use]
     pub fn new() -> Self {
-        Self { wire: wire(), timeout: READING_TIMEOUT }
+        Self {
+            wire: wire(),
+            timeout: READING_TIMEOUT,
+        }
     }
 
     /// Returns the reader with another limit for the time that one reading may take.
@@ -95,8 +101,10 @@ impl Gauges for HttpGauges {
     async fn read(&self, asked: &[Question]) -> BTreeMap<InstanceId, Reading> {
         let read = |question| self.answer(question);
         let readings: Vec<_> = asked.iter().map(read).collect();
-        let readings: Vec<_> =
-            stream::iter(readings).buffer_unordered(READINGS_AT_ONCE).collect().await;
+        let readings: Vec<_> = stream::iter(readings)
+            .buffer_unordered(READINGS_AT_ONCE)
+            .collect()
+            .await;
         let end = Instant::now();
         let aged = |(instance, pending, came): (_, _, Instant)| {
             let age = Span(u64::try_from((end - came).as_millis()).unwrap_or(u64::MAX));
@@ -116,18 +124,22 @@ impl HttpGauges {
     pub async fn probe(&self, source: &PendingSource, addresses: &[Address]) -> Pending {
         match source {
             PendingSource::None => Pending::NotWatched,
-            PendingSource::Prometheus { path, gauge, port_index } => {
-                match self.page(addresses, *port_index, path).await {
-                    Ok(page) => page.prometheus(gauge),
-                    Err(reason) => Pending::Unknown(reason),
-                }
-            }
-            PendingSource::Pointer { path, pointer, port_index } => {
-                match self.page(addresses, *port_index, path).await {
-                    Ok(page) => page.json_pointer(pointer),
-                    Err(reason) => Pending::Unknown(reason),
-                }
-            }
+            PendingSource::Prometheus {
+                path,
+                gauge,
+                port_index,
+            } => match self.page(addresses, *port_index, path).await {
+                Ok(page) => page.prometheus(gauge),
+                Err(reason) => Pending::Unknown(reason),
+            },
+            PendingSource::Pointer {
+                path,
+                pointer,
+                port_index,
+            } => match self.page(addresses, *port_index, path).await {
+                Ok(page) => page.json_pointer(pointer),
+                Err(reason) => Pending::Unknown(reason),
+            },
         }
     }
 
@@ -154,5 +166,8 @@ impl HttpGauges {
 
 /// Reads one gauge, over a connection of its own.
 pub async fn probe(source: &PendingSource, addresses: &[Address], timeout: Duration) -> Pending {
-    HttpGauges::new().with_timeout(timeout).probe(source, addresses).await
+    HttpGauges::new()
+        .with_timeout(timeout)
+        .probe(source, addresses)
+        .await
 }

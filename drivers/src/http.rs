@@ -42,8 +42,11 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 const IDLE_CONNECTIONS_MAX: usize = 64;
 
 /// What stays as it is in one segment of a path (RFC 3986, unreserved).
-const SEGMENT: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 pub(crate) type Wire = legacy::Client<HttpConnector, Full<Bytes>>;
 
@@ -64,7 +67,12 @@ impl Client {
     /// [`DriverError::Unusable`] when this is no such address.
     pub fn new(url: &str) -> Result<Self, DriverError> {
         let (authority, prefix) = base(url)?;
-        Ok(Self { wire: wire(), authority, prefix, timeout: CALL_TIMEOUT })
+        Ok(Self {
+            wire: wire(),
+            authority,
+            prefix,
+            timeout: CALL_TIMEOUT,
+        })
     }
 
     /// Returns the client with another limit for the time that a call may take.
@@ -125,11 +133,11 @@ impl Client {
     pub(crate) async fn stream(&self, path: &str, accept: &str) -> Result<Incoming, DriverError> {
         let uri = self.uri(path)?;
         let url = uri.to_string();
-        let response = match timeout(self.timeout, self.head(&Method::GET, &uri, accept, None)).await
-        {
-            Ok(response) => response?,
-            Err(_) => return Err(self.too_slow(url)),
-        };
+        let response =
+            match timeout(self.timeout, self.head(&Method::GET, &uri, accept, None)).await {
+                Ok(response) => response?,
+                Err(_) => return Err(self.too_slow(url)),
+            };
         if response.status().is_success() {
             return Ok(response.into_body());
         }
@@ -143,8 +151,9 @@ impl Client {
             what: format!("http://{}{whole}", self.authority),
             reason,
         };
-        let path_and_query =
-            whole.parse::<PathAndQuery>().map_err(|error| unusable(error.to_string()))?;
+        let path_and_query = whole
+            .parse::<PathAndQuery>()
+            .map_err(|error| unusable(error.to_string()))?;
         Uri::builder()
             .scheme(Scheme::HTTP)
             .authority(self.authority.clone())
@@ -160,7 +169,9 @@ impl Client {
         body: Option<Bytes>,
     ) -> Result<Answer, DriverError> {
         for _ in 0..REDIRECTS_MAX {
-            let response = self.head(&method, &uri, "application/json", body.clone()).await?;
+            let response = self
+                .head(&method, &uri, "application/json", body.clone())
+                .await?;
             let answer = take(&method, &uri, response).await?;
             match self.onward(&method, &answer) {
                 Some(next) => uri = next,
@@ -177,8 +188,12 @@ impl Client {
             return None;
         }
         let location = answer.location.as_deref()?.parse::<Uri>().ok()?;
-        let same_host = location.authority().is_none_or(|there| *there == self.authority);
-        let same_scheme = location.scheme().is_none_or(|scheme| *scheme == Scheme::HTTP);
+        let same_host = location
+            .authority()
+            .is_none_or(|there| *there == self.authority);
+        let same_scheme = location
+            .scheme()
+            .is_none_or(|scheme| *scheme == Scheme::HTTP);
         let path_and_query = location.path_and_query()?;
         if !same_host || !same_scheme || !path_and_query.as_str().starts_with('/') {
             return None;
@@ -211,7 +226,10 @@ impl Client {
 
     fn too_slow(&self, url: String) -> DriverError {
         let millis = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
-        DriverError::Unreachable { url, reason: format!("none came within {}", Span(millis)) }
+        DriverError::Unreachable {
+            url,
+            reason: format!("none came within {}", Span(millis)),
+        }
     }
 }
 
@@ -243,15 +261,28 @@ pub(crate) fn root_cause(error: &(dyn Error + 'static)) -> String {
 
 fn base(url: &str) -> Result<(Authority, String), DriverError> {
     let unusable = |what: &str, reason: &str| {
-        Err(DriverError::Unusable { what: what.to_owned(), reason: reason.to_owned() })
+        Err(DriverError::Unusable {
+            what: what.to_owned(),
+            reason: reason.to_owned(),
+        })
     };
-    let whole = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
+    let whole = if url.contains("://") {
+        url.to_owned()
+    } else {
+        format!("http://{url}")
+    };
     let Ok(uri) = whole.parse::<Uri>() else {
         return unusable("this address", "it is not a URL");
     };
-    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+    if uri
+        .authority()
+        .is_some_and(|authority| authority.as_str().contains('@'))
+    {
         // Not repeated: it holds a password.
-        return unusable("an address with a user name in it", "teal cannot log in anywhere yet");
+        return unusable(
+            "an address with a user name in it",
+            "teal cannot log in anywhere yet",
+        );
     }
     match uri.scheme_str() {
         Some("http") => {}
@@ -261,10 +292,16 @@ fn base(url: &str) -> Result<(Authority, String), DriverError> {
     if uri.query().is_some() {
         return unusable(url, "a base address has no query");
     }
-    let Some(authority) = uri.authority().filter(|authority| !authority.host().is_empty()) else {
+    let Some(authority) = uri
+        .authority()
+        .filter(|authority| !authority.host().is_empty())
+    else {
         return unusable(url, "it names no host");
     };
-    Ok((authority.clone(), uri.path().trim_end_matches('/').to_owned()))
+    Ok((
+        authority.clone(),
+        uri.path().trim_end_matches('/').to_owned(),
+    ))
 }
 
 fn request(
@@ -281,10 +318,12 @@ fn request(
     if body.is_some() {
         request = request.header(CONTENT_TYPE, "application/json");
     }
-    request.body(Full::new(body.unwrap_or_default())).map_err(|error| DriverError::Unusable {
-        what: uri.to_string(),
-        reason: error.to_string(),
-    })
+    request
+        .body(Full::new(body.unwrap_or_default()))
+        .map_err(|error| DriverError::Unusable {
+            what: uri.to_string(),
+            reason: error.to_string(),
+        })
 }
 
 /// Reads an answer to its end.
@@ -295,14 +334,23 @@ async fn take(
 ) -> Result<Answer, DriverError> {
     let (head, body) = response.into_parts();
     let text = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
-    let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|error| {
-        if error.is::<LengthLimitError>() {
-            let reason = format!("it is longer than {} MiB", ANSWER_BYTES_MAX / 1024 / 1024);
-            return DriverError::Malformed { url: uri.to_string(), reason };
-        }
-        let reason = format!("the answer was cut short: {}", root_cause(error.as_ref()));
-        DriverError::Unreachable { url: uri.to_string(), reason }
-    })?;
+    let body = Limited::new(body, ANSWER_BYTES_MAX)
+        .collect()
+        .await
+        .map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                let reason = format!("it is longer than {} MiB", ANSWER_BYTES_MAX / 1024 / 1024);
+                return DriverError::Malformed {
+                    url: uri.to_string(),
+                    reason,
+                };
+            }
+            let reason = format!("the answer was cut short: {}", root_cause(error.as_ref()));
+            DriverError::Unreachable {
+                url: uri.to_string(),
+                reason,
+            }
+        })?;
     Ok(Answer {
         method: method.clone(),
         url: uri.to_string(),
@@ -314,12 +362,17 @@ async fn take(
 }
 
 fn date(text: &str) -> Option<Moment> {
-    let timestamp = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+    let timestamp = jiff::fmt::rfc2822::DateTimeParser::new()
+        .parse_timestamp(text)
+        .ok()?;
     u64::try_from(timestamp.as_millisecond()).ok().map(Moment)
 }
 
 fn unreachable(uri: &Uri, error: &legacy::Error) -> DriverError {
-    DriverError::Unreachable { url: uri.to_string(), reason: root_cause(error) }
+    DriverError::Unreachable {
+        url: uri.to_string(),
+        reason: root_cause(error),
+    }
 }
 
 #[cfg(test)]
@@ -331,11 +384,18 @@ mod tests {
         for (url, meant) in [
             ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
             ("http://127.0.0.1:8080/", "http://127.0.0.1:8080"),
-            ("http://master/service/marathon/", "http://master/service/marathon"),
+            (
+                "http://master/service/marathon/",
+                "http://master/service/marathon",
+            ),
             ("localhost:8080", "http://localhost:8080"),
             ("http://[::1]:8080", "http://[::1]:8080"),
         ] {
-            assert_eq!(Client::new(url).map(|client| client.url()), Ok(meant.to_owned()), "{url}");
+            assert_eq!(
+                Client::new(url).map(|client| client.url()),
+                Ok(meant.to_owned()),
+                "{url}"
+            );
         }
     }
 
@@ -362,7 +422,10 @@ mod tests {
 
     #[test]
     fn a_date_header_is_read_to_the_second() {
-        assert_eq!(date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Moment(784_111_777_000)));
+        assert_eq!(
+            date("Sun, 06 Nov 1994 08:49:37 GMT"),
+            Some(Moment(784_111_777_000))
+        );
         assert_eq!(date("yesterday"), None);
     }
 }

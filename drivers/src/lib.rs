@@ -90,5 +90,10 @@ pub struct Capabilities {
 
 impl Capabilities {
     /// Everything.
-    pub const ALL: Self = Self { in_flight: true, atomic_change: true, listens: true, tcp: true };
+    pub const ALL: Self = Self {
+        in_flight: true,
+        atomic_change: true,
+        listens: true,
+        tcp: true,
+    };
 }

@@ -10,8 +10,9 @@ use std::io::Read;
 /// The last segments that would hide a route below an app (`AppDefinition.appIdReservedKeywords`).
 const RESERVED_LAST_SEGMENTS: [&str; 3] = ["restart", "tasks", "versions"];
 
-/// The most characters an app id may have (`stringTypes.raml`, `Path.maxLength`).
-const APP_ID_LENGTH_MAX: usize = 1024;
+/// The most characters an app id may have. Marathon takes more, but here each task has a folder that
+/// is named after its app, and a file name has at most 255 bytes.
+const APP_ID_LENGTH_MAX: usize = 180;
 
 /// An absolute app id such as `/group/app`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -22,6 +22,8 @@ pub(crate) enum Refusal {
     RouteUnknown,
     MethodNotAllowed,
     NotAcceptable,
+    /// A web page from elsewhere asks, through the browser of somebody on this machine.
+    ForeignOrigin(String),
     Exists(AppId),
     Locked(Vec<String>),
     Invalid(Issues),
@@ -51,7 +53,7 @@ impl Refusal {
             Self::Invalid(_) | Self::BadTimestamp(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::BadRequest(_) | Self::MalformedJson(_) => StatusCode::BAD_REQUEST,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::TooManyDeployments(_) => StatusCode::FORBIDDEN,
+            Self::TooManyDeployments(_) | Self::ForeignOrigin(_) => StatusCode::FORBIDDEN,
             Self::TooManyListeners(_) | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -76,6 +78,7 @@ impl Refusal {
             | Self::RouteUnknown
             | Self::MethodNotAllowed
             | Self::NotAcceptable
+            | Self::ForeignOrigin(_)
             | Self::Exists(_)
             | Self::BadTimestamp(_)
             | Self::BadRequest(_)
@@ -100,6 +103,9 @@ impl Refusal {
             Self::MethodNotAllowed => "HTTP 405 Method Not Allowed".to_owned(),
             Self::NotAcceptable => {
                 "This address sends events: ask with 'Accept: text/event-stream'".to_owned()
+            }
+            Self::ForeignOrigin(origin) => {
+                format!("A page from {origin} may not use this engine")
             }
             Self::Exists(id) => format!("An app with id [{id}] already exists."),
             Self::Locked(_) => {

@@ -90,13 +90,13 @@ async fn connection(stream: TcpStream, admin: Arc<Admin>) {
 impl Admin {
     async fn answer(&self, request: Request<Incoming>) -> Answer {
         if let Some(refusal) = self.refusal(&request) {
-            return refusal;
+            return refusal.answer();
         }
         let (parts, body) = request.into_parts();
         let segments: Vec<&str> = parts.uri.path().split('/').skip(1).collect();
         self.route(&parts.method, &segments, body)
             .await
-            .unwrap_or_else(|refusal| refusal)
+            .unwrap_or_else(Refusal::answer)
     }
 
     async fn route(
@@ -104,7 +104,7 @@ impl Admin {
         method: &Method,
         segments: &[&str],
         body: Incoming,
-    ) -> Result<Answer, Answer> {
+    ) -> Result<Answer, Refusal> {
         match (method, segments) {
             (&Method::GET, ["ping"]) => Ok(text("pong\n")),
             (&Method::GET, ["metrics"]) => Ok(text(metrics::render(&self.registry.all()))),
@@ -119,11 +119,11 @@ impl Admin {
                 self.change(&decode(name)?, &read_json(body).await?)
             }
             (_, ["ping"] | ["metrics"] | ["v1", "info"] | ["v1", "pools"]) => {
-                Err(not_allowed("GET"))
+                Err(Refusal::NotAllowed("GET"))
             }
-            (_, ["v1", "pools", _]) => Err(not_allowed("GET, PUT, DELETE")),
-            (_, ["v1", "pools", _, "change"]) => Err(not_allowed("POST")),
-            _ => Err(message(
+            (_, ["v1", "pools", _]) => Err(Refusal::NotAllowed("GET, PUT, DELETE")),
+            (_, ["v1", "pools", _, "change"]) => Err(Refusal::NotAllowed("POST")),
+            _ => Err(Refusal::new(
                 StatusCode::NOT_FOUND,
                 "there is nothing at this path",
             )),
@@ -131,13 +131,13 @@ impl Admin {
     }
 
     /// Refuses what a web browser may have been tricked into sending.
-    fn refusal(&self, request: &Request<Incoming>) -> Option<Answer> {
+    fn refusal(&self, request: &Request<Incoming>) -> Option<Refusal> {
         let host = request
             .headers()
             .get(HOST)
             .and_then(|host| host.to_str().ok());
         if self.address.ip().is_loopback() && !host.is_some_and(is_loopback_host) {
-            return Some(message(
+            return Some(Refusal::new(
                 StatusCode::FORBIDDEN,
                 "the Host field must be a loopback address or localhost",
             ));
@@ -145,7 +145,7 @@ impl Admin {
         let origin = request.headers().get(ORIGIN)?.to_str().unwrap_or_default();
         let same = origin.split_once("://").map(|(_, authority)| authority) == host;
         (!same).then(|| {
-            message(
+            Refusal::new(
                 StatusCode::FORBIDDEN,
                 "web pages of another origin are refused",
             )
@@ -173,26 +173,26 @@ impl Admin {
         )
     }
 
-    fn get(&self, name: &str) -> Result<Answer, Answer> {
+    fn get(&self, name: &str) -> Result<Answer, Refusal> {
         let listed = self.registry.get(name).ok_or_else(|| unknown(name))?;
         Ok(self.show(StatusCode::OK, &listed))
     }
 
     /// Answers when the pool's address is free again.
-    async fn delete(&self, name: &str) -> Result<Answer, Answer> {
+    async fn delete(&self, name: &str) -> Result<Answer, Refusal> {
         let (unbound, listed) = self.registry.close(name).ok_or_else(|| unknown(name))?;
         wait_for(unbound).await;
         Ok(self.show(StatusCode::OK, &listed))
     }
 
     /// Answers when the pool listens, and no longer where it did before.
-    async fn open(&self, name: &str, value: &Value) -> Result<Answer, Answer> {
-        let (listen, protocol) = input::open(value).map_err(|problems| invalid(&problems))?;
+    async fn open(&self, name: &str, value: &Value) -> Result<Answer, Refusal> {
+        let (listen, protocol) = input::open(value).map_err(Refusal::Invalid)?;
         let opened = self.registry.open(name, listen, protocol);
         let (opened, listed) = opened.map_err(|error| match &error {
-            OpenError::Refused { .. } => invalid(&[error.to_string()]),
+            OpenError::Refused { .. } => Refusal::Invalid(vec![error.to_string()]),
             OpenError::InUse(_) | OpenError::NoPort | OpenError::OtherProtocol(_) => {
-                message(StatusCode::CONFLICT, &error.to_string())
+                Refusal::new(StatusCode::CONFLICT, &error.to_string())
             }
         })?;
         let status = match opened {
@@ -206,8 +206,8 @@ impl Admin {
         Ok(self.show(status, &listed))
     }
 
-    fn change(&self, name: &str, value: &Value) -> Result<Answer, Answer> {
-        let change = input::change(value).map_err(|problems| invalid(&problems))?;
+    fn change(&self, name: &str, value: &Value) -> Result<Answer, Refusal> {
+        let change = input::change(value).map_err(Refusal::Invalid)?;
         let listed = self.registry.get(name).ok_or_else(|| unknown(name))?;
         let view = listed.pool.change(&change);
         Ok(reply(StatusCode::OK, &self.body(&listed, view)))
@@ -243,20 +243,20 @@ async fn truth(signal: &mut watch::Receiver<bool>) {
 }
 
 /// Decodes a pool's name: one segment, percent-encoded, so that it may hold a slash.
-fn decode(segment: &str) -> Result<String, Answer> {
+fn decode(segment: &str) -> Result<String, Refusal> {
     let name = percent_decode_str(segment).decode_utf8();
     match name {
         Ok(name) if input::is_name(&name) => Ok(name.into_owned()),
-        Ok(_) | Err(_) => Err(message(
+        Ok(_) | Err(_) => Err(Refusal::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "a pool's name must be UTF-8 without control characters, 1 to 512 bytes long",
         )),
     }
 }
 
-async fn read_json(body: Incoming) -> Result<Value, Answer> {
+async fn read_json(body: Incoming) -> Result<Value, Refusal> {
     let too_large = || {
-        message(
+        Refusal::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "the body is larger than 16 MiB",
         )
@@ -269,17 +269,17 @@ async fn read_json(body: Incoming) -> Result<Value, Answer> {
         Ok(Ok(collected)) => collected.to_bytes(),
         Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large()),
         Ok(Err(_)) => {
-            return Err(message(StatusCode::BAD_REQUEST, "the body broke off"));
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, "the body broke off"));
         }
         Err(_) => {
-            return Err(message(
+            return Err(Refusal::new(
                 StatusCode::REQUEST_TIMEOUT,
                 "the body did not arrive in time",
             ));
         }
     };
     serde_json::from_slice(&bytes).map_err(|error| {
-        message(
+        Refusal::new(
             StatusCode::BAD_REQUEST,
             &format!("the body is not valid JSON: {error}"),
         )
@@ -302,28 +302,47 @@ fn is_loopback_host(host: &str) -> bool {
             .is_ok_and(|address| address.is_loopback())
 }
 
-fn unknown(name: &str) -> Answer {
-    message(StatusCode::NOT_FOUND, &format!("there is no pool {name:?}"))
+fn unknown(name: &str) -> Refusal {
+    Refusal::new(
+        StatusCode::NOT_FOUND,
+        &format!("Pool '{name}' does not exist"),
+    )
 }
 
-fn not_allowed(methods: &'static str) -> Answer {
-    let mut answer = message(
-        StatusCode::METHOD_NOT_ALLOWED,
-        &format!("only {methods} is possible here"),
-    );
-    answer
-        .headers_mut()
-        .insert(ALLOW, HeaderValue::from_static(methods));
-    answer
+/// A request that was not done, and why.
+#[derive(Debug)]
+enum Refusal {
+    /// Just a sentence.
+    Because(StatusCode, String),
+    /// These mistakes were found, all of them.
+    Invalid(Vec<String>),
+    /// Only these methods are possible.
+    NotAllowed(&'static str),
 }
 
-fn invalid(problems: &[String]) -> Answer {
-    let body = json!({ "message": "the request is not valid", "details": problems });
-    reply(StatusCode::UNPROCESSABLE_ENTITY, &body)
-}
+impl Refusal {
+    fn new(status: StatusCode, message: &str) -> Self {
+        Self::Because(status, message.to_owned())
+    }
 
-fn message(status: StatusCode, text: &str) -> Answer {
-    reply(status, &json!({ "message": text }))
+    fn answer(self) -> Answer {
+        match self {
+            Self::Because(status, message) => reply(status, &json!({ "message": message })),
+            Self::Invalid(problems) => reply(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                &json!({ "message": "the request is not valid", "details": problems }),
+            ),
+            Self::NotAllowed(methods) => {
+                let message = format!("only {methods} is possible here");
+                let body = json!({ "message": message });
+                let mut answer = reply(StatusCode::METHOD_NOT_ALLOWED, &body);
+                answer
+                    .headers_mut()
+                    .insert(ALLOW, HeaderValue::from_static(methods));
+                answer
+            }
+        }
+    }
 }
 
 fn reply(status: StatusCode, body: &impl Serialize) -> Answer {

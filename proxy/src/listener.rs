@@ -134,7 +134,7 @@ fn spawn(connections: &mut JoinSet<()>, stream: TcpStream, peer: SocketAddr, fro
 /// Waits until what still runs is to be cut. A proxy that was dropped cuts nothing.
 async fn cut(signal: &mut watch::Receiver<bool>) {
     if signal.wait_for(|cut| *cut).await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -4,7 +4,7 @@ use crate::commands::{
     app, completion, demo, deploy, doctor, history, load, oinker, pool, report, steer, status, task, up, wait,
 };
 use crate::failure::{Exit, Failure};
-use crate::settings::GlobalArgs;
+use crate::settings::{GlobalArgs, Places};
 use clap::{Parser, Subcommand};
 
 const AFTER: &str = "\
@@ -55,29 +55,39 @@ enum Command {
 impl Cli {
     /// Runs the command that was asked for.
     pub(crate) async fn run(self) -> Result<Exit, Failure> {
-        let places = self.global.resolve()?;
         match self.command {
-            Command::Demo(args) => demo::run(&places, args).await,
-            Command::Up(args) => up::run(&places, args).await,
-            Command::Plan(args) => deploy::plan(&places, args).await,
-            Command::Deploy(args) => deploy::run(&places, args).await,
-            Command::Status(args) => status::run(&places, args).await,
-            Command::Watch(args) => status::watch(&places, args).await,
-            Command::Wait(args) => wait::run(&places, args).await,
-            Command::Pause(args) => steer::pause(&places, args).await,
-            Command::Resume(args) => steer::resume(&places, args).await,
-            Command::Promote(args) => steer::promote(&places, args).await,
-            Command::Rollback(args) => steer::rollback(&places, args).await,
-            Command::Force(args) => steer::force(&places, args).await,
-            Command::History(args) => history::run(&places, &args),
-            Command::Report(args) => report::run(&places, &args),
-            Command::App(command) => app::run(&places, command).await,
-            Command::Task(command) => task::run(&places, command).await,
-            Command::Pool(command) => pool::run(&places, command).await,
-            Command::Load(args) => load::run(&places, args).await,
-            Command::Doctor(args) => doctor::run(&places, args).await,
+            // These two need nothing of where things are.
             Command::Completion(args) => Ok(completion::run(&args)),
             Command::Oinker(args) => oinker::run(args).await,
+            command => command.run(&self.global.resolve()?).await,
+        }
+    }
+}
+
+impl Command {
+    async fn run(self, places: &Places) -> Result<Exit, Failure> {
+        match self {
+            Self::Demo(args) => demo::run(places, args).await,
+            Self::Up(args) => up::run(places, args).await,
+            Self::Plan(args) => deploy::plan(places, args).await,
+            Self::Deploy(args) => deploy::run(places, args).await,
+            Self::Status(args) => status::run(places, args).await,
+            Self::Watch(args) => status::watch(places, args).await,
+            Self::Wait(args) => wait::run(places, args).await,
+            Self::Pause(args) => steer::pause(places, args).await,
+            Self::Resume(args) => steer::resume(places, args).await,
+            Self::Promote(args) => steer::promote(places, args).await,
+            Self::Rollback(args) => steer::rollback(places, args).await,
+            Self::Force(args) => steer::force(places, args).await,
+            Self::History(args) => history::run(places, &args),
+            Self::Report(args) => report::run(places, &args),
+            Self::App(command) => app::run(places, command).await,
+            Self::Task(command) => task::run(places, command).await,
+            Self::Pool(command) => pool::run(places, command).await,
+            Self::Load(args) => load::run(places, args).await,
+            Self::Doctor(args) => doctor::run(places, args).await,
+            Self::Completion(args) => Ok(completion::run(&args)),
+            Self::Oinker(args) => oinker::run(args).await,
         }
     }
 }

@@ -125,7 +125,7 @@ impl Sides<'_> {
         let deadline = began + self.plan.settings.healthy_deadline;
         let mut text = format!("{well} of {} {role} instances are healthy", revision.wanted);
         if let Some(sick) = revision.instances.iter().find(|one| one.health == Health::Unhealthy) {
-            text.push_str(&format!("; {} is unhealthy", sick.id));
+            text.push_str(&format!("; {} is unhealthy", crate::report::short(&sick.id)));
         }
         Some(Waiting { on: WaitingFor::Health, text, until: deadline, deadline, then: self.then_turn_back() })
     }
@@ -174,7 +174,7 @@ impl Sides<'_> {
             other => format!("pending {other}"),
         };
         let pending = if self.is_watched() { pending } else { "pending not watched".to_owned() };
-        format!("{} has in-flight {in_flight}, {pending}", one.id)
+        format!("{} has in-flight {in_flight}, {pending}", crate::report::short(&one.id))
     }
 
     fn bake(&self) -> Option<Waiting> {

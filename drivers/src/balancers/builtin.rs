@@ -52,7 +52,9 @@ impl Builtin {
     /// # Errors
     /// [`DriverError::Unusable`] when this is no such address.
     pub fn connect(url: &str) -> Result<Self, DriverError> {
-        Ok(Self { client: Client::new(url)? })
+        Ok(Self {
+            client: Client::new(url)?,
+        })
     }
 
     /// Returns the client, for what is asked of the proxy by hand.
@@ -68,7 +70,11 @@ impl Builtin {
         }
         let pool: Pool = answer.read()?;
         let endpoints = pool.endpoints.into_iter().map(Endpoint::sighting).collect();
-        Ok(Some(PoolSighting { id: id.clone(), listen: pool.listen, endpoints }))
+        Ok(Some(PoolSighting {
+            id: id.clone(),
+            listen: pool.listen,
+            endpoints,
+        }))
     }
 
     async fn open(&self, pool: &PoolPlan) -> Result<(), DriverError> {
@@ -84,7 +90,10 @@ impl Builtin {
             Protocol::Tcp => "tcp",
         };
         let body = json!({ "listen": listen, "protocol": protocol });
-        self.client.call(Method::PUT, &path(&pool.id), Some(&body)).await?.check()
+        self.client
+            .call(Method::PUT, &path(&pool.id), Some(&body))
+            .await?
+            .check()
     }
 
     async fn change(
@@ -100,11 +109,16 @@ impl Builtin {
         }));
         let body = json!({ "admit": admit.await?, "withdraw": withdraw, "forget": forget });
         let path = format!("{}/change", path(pool));
-        self.client.call(Method::POST, &path, Some(&body)).await?.check()
+        self.client
+            .call(Method::POST, &path, Some(&body))
+            .await?
+            .check()
     }
 
     async fn close(&self, id: &PoolId) -> Result<(), DriverError> {
-        let Some(pool) = self.pool(id).await? else { return Ok(()) };
+        let Some(pool) = self.pool(id).await? else {
+            return Ok(());
+        };
         if !pool.endpoints.is_empty() {
             return Err(DriverError::Refused {
                 what: format!("closing pool {id}"),
@@ -113,7 +127,11 @@ impl Builtin {
             });
         }
         let answer = self.client.call(Method::DELETE, &path(id), None).await?;
-        if answer.is_missing() { Ok(()) } else { answer.check() }
+        if answer.is_missing() {
+            Ok(())
+        } else {
+            answer.check()
+        }
     }
 }
 
@@ -131,9 +149,12 @@ impl Balancer for Builtin {
     async fn act(&self, action: &PoolAction) -> Result<(), DriverError> {
         match action {
             PoolAction::Open { pool } => self.open(pool).await,
-            PoolAction::Change { pool, admit, withdraw, forget } => {
-                self.change(pool, admit, withdraw, forget).await
-            }
+            PoolAction::Change {
+                pool,
+                admit,
+                withdraw,
+                forget,
+            } => self.change(pool, admit, withdraw, forget).await,
             PoolAction::Close { pool } => self.close(pool).await,
         }
     }
@@ -163,13 +184,21 @@ async fn socket_address(text: &str) -> Result<SocketAddr, DriverError> {
     if let Ok(address) = text.parse() {
         return Ok(address);
     }
-    let unresolved = |reason: String| DriverError::Unreachable { url: text.to_owned(), reason };
+    let unresolved = |reason: String| DriverError::Unreachable {
+        url: text.to_owned(),
+        reason,
+    };
     let found: Vec<SocketAddr> = tokio::net::lookup_host(text)
         .await
         .map_err(|error| unresolved(format!("its name is not known: {error}")))?
         .collect();
-    let first = found.iter().find(|address| address.is_ipv4()).or(found.first());
-    first.copied().ok_or_else(|| unresolved("its name has no address".to_owned()))
+    let first = found
+        .iter()
+        .find(|address| address.is_ipv4())
+        .or(found.first());
+    first
+        .copied()
+        .ok_or_else(|| unresolved("its name has no address".to_owned()))
 }
 
 #[cfg(test)]
@@ -178,16 +207,23 @@ mod tests {
 
     #[test]
     fn a_pool_of_any_name_is_one_segment_of_the_path() {
-        assert_eq!(path(&PoolId::from("shop/cart:1")), "/v1/pools/shop%2Fcart%3A1");
+        assert_eq!(
+            path(&PoolId::from("shop/cart:1")),
+            "/v1/pools/shop%2Fcart%3A1"
+        );
     }
 
     #[tokio::test]
     async fn a_name_is_resolved_and_an_address_is_left_as_it_is() {
-        let resolved = socket_address("localhost:31001").await.expect("localhost is known");
+        let resolved = socket_address("localhost:31001")
+            .await
+            .expect("localhost is known");
 
         assert!(resolved.ip().is_loopback());
         assert_eq!(
-            socket_address("10.0.0.7:80").await.map(|address| address.to_string()),
+            socket_address("10.0.0.7:80")
+                .await
+                .map(|address| address.to_string()),
             Ok("10.0.0.7:80".to_owned())
         );
     }

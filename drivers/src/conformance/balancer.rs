@@ -61,7 +61,12 @@ pub async fn an_admitted_endpoint_is_read_back_as_serving(trial: &Trial<'_>) {
 
     let seen = trial.seen().await;
     assert_eq!(trial.serving().await, ["a", "b"]);
-    assert!(seen.endpoints.iter().all(|endpoint| endpoint.address == address()), "{seen:?}");
+    assert!(
+        seen.endpoints
+            .iter()
+            .all(|endpoint| endpoint.address == address()),
+        "{seen:?}"
+    );
     trial.clear_up().await;
 }
 
@@ -71,11 +76,15 @@ pub async fn a_withdrawn_endpoint_is_never_serving_again_until_admitted(trial: &
     trial.admit(&["a", "b"]).await;
 
     trial.withdraw(&["a"]).await;
-    trial.until("it is out", |pool| serving(pool) == ["b"]).await;
+    trial
+        .until("it is out", |pool| serving(pool) == ["b"])
+        .await;
     trial.admit(&["c"]).await;
     trial.withdraw(&["b"]).await;
 
-    trial.until("only the third serves", |pool| serving(pool) == ["c"]).await;
+    trial
+        .until("only the third serves", |pool| serving(pool) == ["c"])
+        .await;
     assert_eq!(trial.serving().await, ["c"]);
     trial.clear_up().await;
 }
@@ -121,7 +130,9 @@ pub async fn every_change_may_be_repeated(trial: &Trial<'_>) {
     for _ in 0..2 {
         trial.forget(&["a"]).await;
     }
-    trial.until("it is off the list", |pool| !lists(pool, "a")).await;
+    trial
+        .until("it is off the list", |pool| !lists(pool, "a"))
+        .await;
     assert_eq!(trial.serving().await, ["c"]);
     trial.clear_up().await;
 }
@@ -158,7 +169,9 @@ pub async fn a_forgotten_endpoint_leaves_the_list(trial: &Trial<'_>) {
 
     trial.forget(&["a", "b"]).await;
 
-    trial.until("both are off the list", |pool| pool.endpoints.len() == 1).await;
+    trial
+        .until("both are off the list", |pool| pool.endpoints.len() == 1)
+        .await;
     assert_eq!(trial.serving().await, ["c"]);
     trial.clear_up().await;
 }
@@ -188,7 +201,12 @@ pub async fn in_flight_is_told_of_every_endpoint(trial: &Trial<'_>) {
 
     let seen = trial.seen().await;
 
-    assert!(seen.endpoints.iter().all(|endpoint| endpoint.in_flight == Some(0)), "{seen:?}");
+    assert!(
+        seen.endpoints
+            .iter()
+            .all(|endpoint| endpoint.in_flight == Some(0)),
+        "{seen:?}"
+    );
     trial.clear_up().await;
 }
 
@@ -210,7 +228,10 @@ pub async fn changing_what_is_not_there_is_an_error(trial: &Trial<'_>) {
     }
     let answer = trial.balancer.act(&trial.changing(&["a"], &[], &[])).await;
 
-    assert!(matches!(answer, Err(DriverError::NotFound { .. })), "{answer:?}");
+    assert!(
+        matches!(answer, Err(DriverError::NotFound { .. })),
+        "{answer:?}"
+    );
     assert_eq!(trial.look().await, None);
 }
 
@@ -224,7 +245,10 @@ pub async fn a_pool_with_endpoints_is_not_closed(trial: &Trial<'_>) {
 
     let refused = trial.balancer.act(&trial.closing()).await;
 
-    assert!(matches!(refused, Err(DriverError::Refused { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(DriverError::Refused { .. })),
+        "{refused:?}"
+    );
     assert_eq!(trial.serving().await, ["a"]);
     trial.clear_up().await;
 }
@@ -248,14 +272,21 @@ fn address() -> Address {
 }
 
 fn serving(pool: &PoolSighting) -> Vec<String> {
-    let serving = pool.endpoints.iter().filter(|e| e.state == EndpointState::Serving);
-    let mut ids: Vec<_> = serving.map(|endpoint| endpoint.instance.to_string()).collect();
+    let serving = pool
+        .endpoints
+        .iter()
+        .filter(|e| e.state == EndpointState::Serving);
+    let mut ids: Vec<_> = serving
+        .map(|endpoint| endpoint.instance.to_string())
+        .collect();
     ids.sort();
     ids
 }
 
 fn lists(pool: &PoolSighting, instance: &str) -> bool {
-    pool.endpoints.iter().any(|endpoint| endpoint.instance.as_str() == instance)
+    pool.endpoints
+        .iter()
+        .any(|endpoint| endpoint.instance.as_str() == instance)
 }
 
 impl Trial<'_> {
@@ -276,9 +307,13 @@ impl Trial<'_> {
     /// Takes away what the rule made.
     async fn clear_up(&self) {
         let listed = self.seen().await.endpoints;
-        let ids: Vec<_> = listed.iter().map(|endpoint| endpoint.instance.as_str()).collect();
+        let ids: Vec<_> = listed
+            .iter()
+            .map(|endpoint| endpoint.instance.as_str())
+            .collect();
         self.forget(&ids).await;
-        self.until("it is empty", |pool| pool.endpoints.is_empty()).await;
+        self.until("it is empty", |pool| pool.endpoints.is_empty())
+            .await;
         if self.balancer.capabilities().listens {
             self.done(&self.closing()).await;
         }
@@ -314,8 +349,10 @@ impl Trial<'_> {
 
     fn changing(&self, admit: &[&str], withdraw: &[&str], forget: &[&str]) -> PoolAction {
         let ids = |ids: &[&str]| ids.iter().map(|&id| InstanceId::from(id)).collect();
-        let member =
-            |id: &&str| Member { instance: InstanceId::from(*id), address: address() };
+        let member = |id: &&str| Member {
+            instance: InstanceId::from(*id),
+            address: address(),
+        };
         PoolAction::Change {
             pool: self.pool.clone(),
             admit: admit.iter().map(member).collect(),
@@ -325,7 +362,9 @@ impl Trial<'_> {
     }
 
     fn closing(&self) -> PoolAction {
-        PoolAction::Close { pool: self.pool.clone() }
+        PoolAction::Close {
+            pool: self.pool.clone(),
+        }
     }
 
     async fn done(&self, action: &PoolAction) {
@@ -334,24 +373,27 @@ impl Trial<'_> {
         }
     }
 
-    async fn until(
-        &self,
-        what: &str,
-        holds: impl Fn(&PoolSighting) -> bool,
-    ) -> PoolSighting {
+    async fn until(&self, what: &str, holds: impl Fn(&PoolSighting) -> bool) -> PoolSighting {
         let deadline = Instant::now() + self.patience.limit;
         loop {
             let seen = self.look().await;
             if let Some(pool) = seen.as_ref().filter(|pool| holds(pool)) {
                 return pool.clone();
             }
-            assert!(Instant::now() < deadline, "not within {:?}: {what}: {seen:?}", self.patience);
+            assert!(
+                Instant::now() < deadline,
+                "not within {:?}: {what}: {seen:?}",
+                self.patience
+            );
             sleep(self.patience.interval).await;
         }
     }
 
     async fn look(&self) -> Option<PoolSighting> {
-        let seen = self.balancer.observe(std::slice::from_ref(&self.pool)).await;
+        let seen = self
+            .balancer
+            .observe(std::slice::from_ref(&self.pool))
+            .await;
         seen.expect("a look succeeds").pop()
     }
 

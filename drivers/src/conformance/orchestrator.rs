@@ -54,7 +54,10 @@ pub async fn creating_what_another_deployment_created_is_refused(trial: &Trial<'
 
     let refused = trial.orchestrator.act(&trial.creation(definition)).await;
 
-    assert!(matches!(refused, Err(DriverError::Refused { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(DriverError::Refused { .. })),
+        "{refused:?}"
+    );
     trial.clear_up().await;
 }
 
@@ -63,7 +66,10 @@ pub async fn a_missing_revision_is_left_out(trial: &Trial<'_>) {
     let missing = RevisionId(format!("{}-missing", trial.revision));
     trial.create().await;
 
-    let seen = trial.orchestrator.observe(&[missing, trial.revision.clone()]).await;
+    let seen = trial
+        .orchestrator
+        .observe(&[missing, trial.revision.clone()])
+        .await;
 
     let seen = seen.expect("a look at what is missing is no error");
     let ids: Vec<_> = seen.into_iter().map(|revision| revision.id).collect();
@@ -75,11 +81,15 @@ pub async fn a_missing_revision_is_left_out(trial: &Trial<'_>) {
 pub async fn what_is_found_can_be_created_again(trial: &Trial<'_>) {
     trial.create().await;
     let found = trial.orchestrator.find().await.expect("finds");
-    let found = found.into_iter().find(|found| found.sighting.id == trial.revision);
+    let found = found
+        .into_iter()
+        .find(|found| found.sighting.id == trial.revision);
     let definition = found.expect("it is among what is found").definition;
     trial.clear_up().await;
 
-    trial.done(&trial.creation(Value::Object(definition.clone()))).await;
+    trial
+        .done(&trial.creation(Value::Object(definition.clone())))
+        .await;
 
     trial.grow_to(1).await;
     let label = |body: &Value| body.pointer("/labels/TEAL_DEPLOYMENT").cloned();
@@ -94,10 +104,16 @@ pub async fn scaling_up_brings_running_healthy_instances(trial: &Trial<'_>) {
     trial.grow_to(2).await;
 
     let seen = trial.seen().await;
-    let addresses: BTreeSet<_> =
-        seen.instances.iter().filter_map(|instance| instance.addresses.first()).collect();
+    let addresses: BTreeSet<_> = seen
+        .instances
+        .iter()
+        .filter_map(|instance| instance.addresses.first())
+        .collect();
     assert_eq!(addresses.len(), 2, "{seen:?}");
-    assert!(seen.instances.iter().all(|instance| instance.current), "{seen:?}");
+    assert!(
+        seen.instances.iter().all(|instance| instance.current),
+        "{seen:?}"
+    );
     trial.clear_up().await;
 }
 
@@ -118,7 +134,10 @@ pub async fn scaling_twice_is_once(trial: &Trial<'_>) {
 pub async fn scaling_what_is_not_there_is_an_error(trial: &Trial<'_>) {
     let answer = trial.orchestrator.act(&trial.scaling(1)).await;
 
-    assert!(matches!(answer, Err(DriverError::NotFound { .. })), "{answer:?}");
+    assert!(
+        matches!(answer, Err(DriverError::NotFound { .. })),
+        "{answer:?}"
+    );
     assert_eq!(trial.look().await, None);
 }
 
@@ -130,7 +149,9 @@ pub async fn killing_scales_down_by_the_victims(trial: &Trial<'_>) {
 
     trial.done(&trial.killing(&ids[..2])).await;
 
-    let seen = trial.until("the victims are gone", |seen| seen.instances.len() == 1).await;
+    let seen = trial
+        .until("the victims are gone", |seen| seen.instances.len() == 1)
+        .await;
     assert_eq!(seen.wanted, 1, "{seen:?}");
     assert_eq!(seen.instances[0].id, ids[2]);
     trial.clear_up().await;
@@ -144,7 +165,9 @@ pub async fn killing_twice_scales_once(trial: &Trial<'_>) {
 
     trial.done(&trial.killing(&ids[..1])).await;
     trial.done(&trial.killing(&ids[..1])).await;
-    trial.until("the victim is gone", |seen| seen.instances.len() < 3).await;
+    trial
+        .until("the victim is gone", |seen| seen.instances.len() < 3)
+        .await;
     trial.done(&trial.killing(&ids[..1])).await;
 
     let seen = trial.until("nothing is locked", |seen| !seen.locked).await;
@@ -159,7 +182,9 @@ pub async fn killing_what_is_gone_changes_nothing(trial: &Trial<'_>) {
     trial.grow_to(1).await;
     let before = trial.ids().await;
 
-    trial.done(&trial.killing(&[InstanceId::from("nobody.7e57")])).await;
+    trial
+        .done(&trial.killing(&[InstanceId::from("nobody.7e57")]))
+        .await;
 
     assert_eq!(trial.seen().await.wanted, 1);
     assert_eq!(trial.ids().await, before);
@@ -174,7 +199,10 @@ pub async fn a_revision_with_instances_is_not_removed(trial: &Trial<'_>) {
 
     let refused = trial.orchestrator.act(&trial.removal()).await;
 
-    assert!(matches!(refused, Err(DriverError::Refused { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(DriverError::Refused { .. })),
+        "{refused:?}"
+    );
     assert_eq!(trial.ids().await, before);
     trial.clear_up().await;
 }
@@ -187,7 +215,11 @@ pub async fn a_removed_revision_is_gone(trial: &Trial<'_>) {
 
     trial.done(&trial.removal()).await;
     let found = trial.orchestrator.find().await.expect("finds");
-    assert!(found.iter().all(|found| found.sighting.id != trial.revision));
+    assert!(
+        found
+            .iter()
+            .all(|found| found.sighting.id != trial.revision)
+    );
 }
 
 /// Removing what never was is no error.
@@ -219,7 +251,8 @@ impl Trial<'_> {
         let ids = self.ids().await;
         if !ids.is_empty() {
             self.done(&self.killing(&ids)).await;
-            self.until("it has no instances", |seen| seen.instances.is_empty()).await;
+            self.until("it has no instances", |seen| seen.instances.is_empty())
+                .await;
         }
         self.done(&self.removal()).await;
         self.until_seen("it is gone", |seen| seen.is_none()).await;
@@ -257,7 +290,11 @@ impl Trial<'_> {
             if holds(seen.as_ref()) {
                 return seen;
             }
-            assert!(Instant::now() < deadline, "not within {:?}: {what}: {seen:?}", self.patience);
+            assert!(
+                Instant::now() < deadline,
+                "not within {:?}: {what}: {seen:?}",
+                self.patience
+            );
             self.pause().await;
         }
     }
@@ -268,7 +305,10 @@ impl Trial<'_> {
     }
 
     async fn look(&self) -> Option<RevisionSighting> {
-        let seen = self.orchestrator.observe(std::slice::from_ref(&self.revision)).await;
+        let seen = self
+            .orchestrator
+            .observe(std::slice::from_ref(&self.revision))
+            .await;
         seen.expect("a look succeeds").pop()
     }
 
@@ -278,14 +318,21 @@ impl Trial<'_> {
 
     async fn ids(&self) -> Vec<InstanceId> {
         let seen = self.look().await;
-        let mut ids: Vec<_> =
-            seen.into_iter().flat_map(|seen| seen.instances).map(|one| one.id).collect();
+        let mut ids: Vec<_> = seen
+            .into_iter()
+            .flat_map(|seen| seen.instances)
+            .map(|one| one.id)
+            .collect();
         ids.sort();
         ids
     }
 
     fn creation(&self, definition: Value) -> InstanceAction {
-        InstanceAction::Create { role: Role::Green, revision: self.revision.clone(), definition }
+        InstanceAction::Create {
+            role: Role::Green,
+            revision: self.revision.clone(),
+            definition,
+        }
     }
 
     fn scaling(&self, instances: u32) -> InstanceAction {
@@ -314,6 +361,9 @@ impl Trial<'_> {
     }
 
     fn removal(&self) -> InstanceAction {
-        InstanceAction::Remove { role: Role::Green, revision: self.revision.clone() }
+        InstanceAction::Remove {
+            role: Role::Green,
+            revision: self.revision.clone(),
+        }
     }
 }

@@ -36,13 +36,23 @@ impl State {
         match action {
             PoolAction::Open { pool } => {
                 let listen = pool.listen.clone();
-                let made = Pool { listen, ..Pool::empty() };
+                let made = Pool {
+                    listen,
+                    ..Pool::empty()
+                };
                 self.pools.entry(pool.id.clone()).or_insert(made);
                 Ok(())
             }
-            PoolAction::Change { pool, admit, withdraw, forget } => {
+            PoolAction::Change {
+                pool,
+                admit,
+                withdraw,
+                forget,
+            } => {
                 let Some(pool) = self.pools.get_mut(pool) else {
-                    return Err(DriverError::NotFound { what: format!("pool {pool}") });
+                    return Err(DriverError::NotFound {
+                        what: format!("pool {pool}"),
+                    });
                 };
                 withdraw.iter().for_each(|instance| pool.withdraw(instance));
                 forget.iter().for_each(|instance| pool.forget(instance));
@@ -66,25 +76,39 @@ impl State {
 
 impl Pool {
     fn admit(&mut self, member: &Member) {
-        match self.endpoints.iter_mut().find(|e| e.seen.instance == member.instance) {
+        match self
+            .endpoints
+            .iter_mut()
+            .find(|e| e.seen.instance == member.instance)
+        {
             Some(endpoint) => {
                 endpoint.seen.state = EndpointState::Serving;
                 endpoint.seen.address = member.address.clone();
                 endpoint.forgotten = false;
             }
-            None => self.endpoints.push(Endpoint::serving(&member.instance, &member.address)),
+            None => self
+                .endpoints
+                .push(Endpoint::serving(&member.instance, &member.address)),
         }
     }
 
     fn withdraw(&mut self, instance: &InstanceId) {
-        for endpoint in self.endpoints.iter_mut().filter(|e| e.seen.instance == *instance) {
+        for endpoint in self
+            .endpoints
+            .iter_mut()
+            .filter(|e| e.seen.instance == *instance)
+        {
             endpoint.seen.state = EndpointState::Draining;
         }
     }
 
     fn forget(&mut self, instance: &InstanceId) {
         self.withdraw(instance);
-        for endpoint in self.endpoints.iter_mut().filter(|e| e.seen.instance == *instance) {
+        for endpoint in self
+            .endpoints
+            .iter_mut()
+            .filter(|e| e.seen.instance == *instance)
+        {
             endpoint.forgotten = true;
         }
     }

@@ -20,7 +20,10 @@ impl Orchestrator for World {
             let mut definition = revision.definition.clone();
             definition.insert("id".to_owned(), json!(id));
             definition.insert("instances".to_owned(), json!(revision.wanted));
-            Some(Found { definition, sighting: state.sight(id)? })
+            Some(Found {
+                definition,
+                sighting: state.sight(id)?,
+            })
         };
         Ok(state.revisions.iter().filter_map(found).collect())
     }
@@ -51,15 +54,23 @@ impl Orchestrator for World {
 impl State {
     fn act(&mut self, action: &InstanceAction) -> Result<(), DriverError> {
         match action {
-            InstanceAction::Create { revision, definition, .. } => {
-                self.create(revision, definition)
-            }
-            InstanceAction::Scale { revision, instances, lock, .. } => {
-                self.scale(revision, *instances, *lock)
-            }
-            InstanceAction::Kill { revision, victims, lock, .. } => {
-                self.kill(revision, victims, *lock)
-            }
+            InstanceAction::Create {
+                revision,
+                definition,
+                ..
+            } => self.create(revision, definition),
+            InstanceAction::Scale {
+                revision,
+                instances,
+                lock,
+                ..
+            } => self.scale(revision, *instances, *lock),
+            InstanceAction::Kill {
+                revision,
+                victims,
+                lock,
+                ..
+            } => self.kill(revision, victims, *lock),
             InstanceAction::Remove { revision, .. } => self.remove(revision),
         }
     }
@@ -67,51 +78,71 @@ impl State {
     fn create(&mut self, id: &RevisionId, definition: &Value) -> Result<(), DriverError> {
         let definition = definition.as_object().cloned().unwrap_or_default();
         let Some(existing) = self.revisions.get(id) else {
-            let revision =
-                Revision { definition, wanted: 0, instances: Vec::new(), changing: false };
+            let revision = Revision {
+                definition,
+                wanted: 0,
+                instances: Vec::new(),
+                changing: false,
+            };
             self.revisions.insert(id.clone(), revision);
             return Ok(());
         };
         let whose = |body: &serde_json::Map<String, Value>| {
-            body.get("labels").and_then(|labels| labels.get(DEPLOYMENT_LABEL)).cloned()
+            body.get("labels")
+                .and_then(|labels| labels.get(DEPLOYMENT_LABEL))
+                .cloned()
         };
         if whose(&existing.definition) == whose(&definition) {
             return Ok(());
         }
-        Err(refused(&format!("the creation of {id}"), "it exists already and is somebody else's"))
+        Err(refused(
+            &format!("the creation of {id}"),
+            "it exists already and is somebody else's",
+        ))
     }
 
     fn scale(&mut self, id: &RevisionId, to: u32, lock: Lock) -> Result<(), DriverError> {
         let Some(revision) = self.revisions.get(id) else {
-            return Err(DriverError::NotFound { what: id.to_string() });
+            return Err(DriverError::NotFound {
+                what: id.to_string(),
+            });
         };
         if revision.wanted == to {
             return Ok(());
         }
         self.pass(id, lock)?;
-        let Some(revision) = self.revisions.get_mut(id) else { return Ok(()) };
+        let Some(revision) = self.revisions.get_mut(id) else {
+            return Ok(());
+        };
         revision.wanted = to;
         revision.changing = true;
-        let live = revision.instances.iter().filter(|one| one.phase != Phase::Stopping);
+        let live = revision
+            .instances
+            .iter()
+            .filter(|one| one.phase != Phase::Stopping);
         // As Marathon does: the youngest go first, whatever they are at.
-        let surplus: Vec<_> = live.skip(to as usize).map(|instance| instance.id.clone()).collect();
+        let surplus: Vec<_> = live
+            .skip(to as usize)
+            .map(|instance| instance.id.clone())
+            .collect();
         surplus.iter().for_each(|instance| self.stop(instance));
         Ok(())
     }
 
-    fn kill(
-        &mut self,
-        id: &RevisionId,
-        victims: &[Victim],
-        lock: Lock,
-    ) -> Result<(), DriverError> {
-        let Some(revision) = self.revisions.get(id) else { return Ok(()) };
+    fn kill(&mut self, id: &RevisionId, victims: &[Victim], lock: Lock) -> Result<(), DriverError> {
+        let Some(revision) = self.revisions.get(id) else {
+            return Ok(());
+        };
         let named = |instance: &&teal_core::observation::InstanceSighting| {
             victims.iter().any(|victim| victim.instance == instance.id)
                 && instance.phase != Phase::Stopping
         };
-        let ids: Vec<_> =
-            revision.instances.iter().filter(named).map(|instance| instance.id.clone()).collect();
+        let ids: Vec<_> = revision
+            .instances
+            .iter()
+            .filter(named)
+            .map(|instance| instance.id.clone())
+            .collect();
         if ids.is_empty() {
             return Ok(());
         }
@@ -126,7 +157,9 @@ impl State {
     }
 
     fn remove(&mut self, id: &RevisionId) -> Result<(), DriverError> {
-        let Some(revision) = self.revisions.get(id) else { return Ok(()) };
+        let Some(revision) = self.revisions.get(id) else {
+            return Ok(());
+        };
         if !revision.instances.is_empty() {
             let message = format!("it still has {} instances", revision.instances.len());
             return Err(refused(&format!("the removal of {id}"), &message));
@@ -140,11 +173,22 @@ impl State {
         if lock == Lock::Override || !self.is_locked(id) {
             return Ok(());
         }
-        let by = self.locks.get(id).cloned().unwrap_or_else(|| "its own change".to_owned());
-        Err(DriverError::Locked { what: id.to_string(), by: vec![by] })
+        let by = self
+            .locks
+            .get(id)
+            .cloned()
+            .unwrap_or_else(|| "its own change".to_owned());
+        Err(DriverError::Locked {
+            what: id.to_string(),
+            by: vec![by],
+        })
     }
 }
 
 pub(super) fn refused(what: &str, message: &str) -> DriverError {
-    DriverError::Refused { what: what.to_owned(), message: message.to_owned(), details: vec![] }
+    DriverError::Refused {
+        what: what.to_owned(),
+        message: message.to_owned(),
+        details: vec![],
+    }
 }

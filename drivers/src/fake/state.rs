@@ -81,7 +81,11 @@ impl State {
         if let Some((_, error)) = self.down.iter().find(|(down, _)| *down == system) {
             return Err(error.clone());
         }
-        match self.failures.iter().position(|(failing, _)| *failing == system) {
+        match self
+            .failures
+            .iter()
+            .position(|(failing, _)| *failing == system)
+        {
             Some(index) => Err(self.failures.remove(index).1),
             None => Ok(()),
         }
@@ -97,15 +101,20 @@ impl State {
             }
         }
         for pool in self.pools.values_mut() {
-            pool.endpoints.retain(|endpoint| !endpoint.forgotten || endpoint.in_flight > 0);
+            pool.endpoints
+                .retain(|endpoint| !endpoint.forgotten || endpoint.in_flight > 0);
         }
         self.mark_least_serving();
     }
 
     pub(super) fn grow(&mut self, id: &RevisionId, definition: &Value, count: u32) {
         let definition = definition.as_object().cloned().unwrap_or_default();
-        let revision =
-            Revision { definition, wanted: count, instances: Vec::new(), changing: false };
+        let revision = Revision {
+            definition,
+            wanted: count,
+            instances: Vec::new(),
+            changing: false,
+        };
         self.revisions.insert(id.clone(), revision);
         for _ in 0..count {
             self.bear(id, Phase::Running, Health::Healthy);
@@ -113,14 +122,22 @@ impl State {
     }
 
     pub(super) fn serve(&mut self, pool: &PoolId, instances: &[InstanceId]) {
-        let addresses = instances.iter().filter_map(|id| Some((id, self.address(id)?)));
-        let endpoints = addresses.map(|(id, address)| Endpoint::serving(id, &address)).collect();
+        let addresses = instances
+            .iter()
+            .filter_map(|id| Some((id, self.address(id)?)));
+        let endpoints = addresses
+            .map(|(id, address)| Endpoint::serving(id, &address))
+            .collect();
         let made = self.pools.entry(pool.clone()).or_insert_with(Pool::empty);
         made.endpoints = endpoints;
     }
 
     pub(super) fn set(&mut self, id: &InstanceId, phase: Phase, health: Health) {
-        for instance in self.revisions.values_mut().flat_map(|revision| &mut revision.instances) {
+        for instance in self
+            .revisions
+            .values_mut()
+            .flat_map(|revision| &mut revision.instances)
+        {
             if instance.id == *id {
                 instance.phase = phase;
                 instance.health = health;
@@ -138,7 +155,9 @@ impl State {
 
     pub(super) fn finish_stopping(&mut self) {
         for revision in self.revisions.values_mut() {
-            revision.instances.retain(|instance| instance.phase != Phase::Stopping);
+            revision
+                .instances
+                .retain(|instance| instance.phase != Phase::Stopping);
         }
     }
 
@@ -150,16 +169,21 @@ impl State {
 
     /// Tells an instance to stop, and keeps what that does harm to.
     pub(super) fn stop(&mut self, id: &InstanceId) {
-        let serving = |e: &Endpoint| e.seen.state == EndpointState::Serving && e.seen.instance == *id;
+        let serving =
+            |e: &Endpoint| e.seen.state == EndpointState::Serving && e.seen.instance == *id;
         let endpoints = || self.pools.values().flat_map(|pool| &pool.endpoints);
-        let in_flight: u64 =
-            endpoints().filter(|e| e.seen.instance == *id).map(|e| e.in_flight).sum();
+        let in_flight: u64 = endpoints()
+            .filter(|e| e.seen.instance == *id)
+            .map(|e| e.in_flight)
+            .sum();
         let mut harm = Vec::new();
         if endpoints().any(serving) {
             harm.push(format!("{id} was stopped while it got requests"));
         }
         if in_flight > 0 {
-            harm.push(format!("{id} was stopped with {in_flight} requests under way"));
+            harm.push(format!(
+                "{id} was stopped with {in_flight} requests under way"
+            ));
         }
         if let Some(Pending::Count(count @ 1..)) = self.pending.get(id) {
             harm.push(format!("{id} was stopped with {count} operations pending"));
@@ -183,7 +207,10 @@ impl State {
     }
 
     pub(super) fn is_locked(&self, id: &RevisionId) -> bool {
-        let changing = self.revisions.get(id).is_some_and(|revision| revision.changing);
+        let changing = self
+            .revisions
+            .get(id)
+            .is_some_and(|revision| revision.changing);
         self.locks.contains_key(id) || (changing && self.locking == Locking::UntilDone)
     }
 
@@ -195,13 +222,23 @@ impl State {
             ..endpoint.seen.clone()
         };
         let endpoints = pool.endpoints.iter().map(sighting).collect();
-        Some(PoolSighting { id: id.clone(), listen: pool.listen.clone(), endpoints })
+        Some(PoolSighting {
+            id: id.clone(),
+            listen: pool.listen.clone(),
+            endpoints,
+        })
     }
 
     pub(super) fn serving(&self, pool: &PoolId) -> Vec<InstanceId> {
-        let endpoints = self.pools.get(pool).into_iter().flat_map(|pool| &pool.endpoints);
+        let endpoints = self
+            .pools
+            .get(pool)
+            .into_iter()
+            .flat_map(|pool| &pool.endpoints);
         let serving = endpoints.filter(|endpoint| endpoint.seen.state == EndpointState::Serving);
-        serving.map(|endpoint| endpoint.seen.instance.clone()).collect()
+        serving
+            .map(|endpoint| endpoint.seen.instance.clone())
+            .collect()
     }
 
     pub(super) fn pending(&self, id: &InstanceId) -> Pending {
@@ -236,17 +273,22 @@ impl State {
     }
 
     fn bear(&mut self, id: &RevisionId, phase: Phase, health: Health) {
-        let Some(revision) = self.revisions.get_mut(id) else { return };
+        let Some(revision) = self.revisions.get_mut(id) else {
+            return;
+        };
         self.born += 1;
         let ports = revision.ports();
-        let address =
-            |index| Address(format!("127.0.0.1:{}", FIRST_PORT + self.born * 10 + index));
+        let address = |index| Address(format!("127.0.0.1:{}", FIRST_PORT + self.born * 10 + index));
         let name = id.as_str().trim_start_matches('/').replace('/', "_");
         revision.instances.push(InstanceSighting {
             id: InstanceId(format!("{name}.{:06}", self.born)),
             phase,
             current: true,
-            health: if revision.is_checked() { health } else { Health::Unknown },
+            health: if revision.is_checked() {
+                health
+            } else {
+                Health::Unknown
+            },
             healthy_since: None,
             addresses: (0..ports).map(address).collect(),
         });
@@ -266,7 +308,10 @@ impl State {
     }
 
     fn instance(&self, id: &InstanceId) -> Option<&InstanceSighting> {
-        self.revisions.values().flat_map(|revision| &revision.instances).find(|one| one.id == *id)
+        self.revisions
+            .values()
+            .flat_map(|revision| &revision.instances)
+            .find(|one| one.id == *id)
     }
 
     fn address(&self, id: &InstanceId) -> Option<Address> {
@@ -281,7 +326,10 @@ impl State {
 
 impl Revision {
     pub(super) fn live(&self) -> usize {
-        self.instances.iter().filter(|instance| instance.phase != Phase::Stopping).count()
+        self.instances
+            .iter()
+            .filter(|instance| instance.phase != Phase::Stopping)
+            .count()
     }
 
     fn is_settled(&self) -> bool {
@@ -313,7 +361,10 @@ impl Revision {
 
 impl Pool {
     pub(super) const fn empty() -> Self {
-        Self { listen: None, endpoints: Vec::new() }
+        Self {
+            listen: None,
+            endpoints: Vec::new(),
+        }
     }
 }
 
@@ -325,6 +376,10 @@ impl Endpoint {
             state: EndpointState::Serving,
             in_flight: None,
         };
-        Self { seen, in_flight: 0, forgotten: false }
+        Self {
+            seen,
+            in_flight: 0,
+            forgotten: false,
+        }
     }
 }

@@ -19,13 +19,21 @@ impl Amount {
             _ => {}
         }
         let decimal = |byte: u8| byte.is_ascii_digit() || b"+-.eE".contains(&byte);
-        let number = text.bytes().all(decimal).then(|| text.parse::<f64>().ok()).flatten();
-        let Some(number) = number else { return Err(format!("`{text}` is not a number")) };
+        let number = text
+            .bytes()
+            .all(decimal)
+            .then(|| text.parse::<f64>().ok())
+            .flatten();
+        let Some(number) = number else {
+            return Err(format!("`{text}` is not a number"));
+        };
         if !has_value(unsigned) {
             return Ok(Self::ZERO);
         }
         if text.starts_with('-') {
-            return Err(format!("the gauge says {text}, and nothing can be less than none"));
+            return Err(format!(
+                "the gauge says {text}, and nothing can be less than none"
+            ));
         }
         // `1e-400` is not zero, whatever a float makes of it; `1e400` is as many as can be counted.
         Ok(Self(number.clamp(f64::MIN_POSITIVE, f64::MAX)))
@@ -69,17 +77,26 @@ mod tests {
             ("2.5", 3),
             ("1e3", 1000),
             ("1e-400", 1),
-            ("0.0000000000000000000000000000000000000000000000000000001e-300", 1),
+            (
+                "0.0000000000000000000000000000000000000000000000000000001e-300",
+                1,
+            ),
             ("1e400", u64::MAX),
             ("18446744073709551616", u64::MAX),
         ] {
-            assert_eq!(Amount::parse(text).map(Amount::rounded_up), Ok(amount), "{text}");
+            assert_eq!(
+                Amount::parse(text).map(Amount::rounded_up),
+                Ok(amount),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn what_is_no_amount_is_refused() {
-        for text in ["", "-1", "-1e-400", "NaN", "nan", "+Inf", "-Inf", "inf", "0x0", "1_0", "e", "."] {
+        for text in [
+            "", "-1", "-1e-400", "NaN", "nan", "+Inf", "-Inf", "inf", "0x0", "1_0", "e", ".",
+        ] {
             assert!(Amount::parse(text).is_err(), "{text}");
         }
     }

@@ -11,7 +11,8 @@ use teal_core::observation::Pending;
 /// How long a page may be.
 pub(super) const PAGE_BYTES_MAX: usize = 1024 * 1024;
 
-const CUT_SHORT: &str = "the page may have been cut short: it has no length and does not end in a line feed";
+const CUT_SHORT: &str =
+    "the page may have been cut short: it has no length and does not end in a line feed";
 
 /// A page.
 pub(super) struct Page {
@@ -27,7 +28,11 @@ impl Page {
 
     pub(super) fn json_pointer(&self, pointer: &str) -> Pending {
         let scalar = !self.text.trim_start().starts_with(['{', '[']);
-        if scalar { self.guard(|text| json_pointer(text, pointer)) } else { json_pointer(&self.text, pointer) }
+        if scalar {
+            self.guard(|text| json_pointer(text, pointer))
+        } else {
+            json_pointer(&self.text, pointer)
+        }
     }
 
     /// A number that lost its end is another number: `0.5` becomes `0`.
@@ -50,16 +55,26 @@ pub(super) async fn get(wire: &Wire, url: &str) -> Result<Page, String> {
         response.map_err(|error| format!("{url} does not answer: {}", root_cause(&error)))?;
     let (head, body) = response.into_parts();
     if head.status != StatusCode::OK {
-        return Err(format!("{url} answered with status {}", head.status.as_u16()));
+        return Err(format!(
+            "{url} answered with status {}",
+            head.status.as_u16()
+        ));
     }
-    if let Some(encoding) = head.headers.get(CONTENT_ENCODING).filter(|value| *value != "identity")
+    if let Some(encoding) = head
+        .headers
+        .get(CONTENT_ENCODING)
+        .filter(|value| *value != "identity")
     {
-        return Err(format!("{url} answered in the encoding {encoding:?}, which was not asked for"));
+        return Err(format!(
+            "{url} answered in the encoding {encoding:?}, which was not asked for"
+        ));
     }
     let bytes = match Limited::new(body, PAGE_BYTES_MAX).collect().await {
         Ok(body) => body.to_bytes(),
         Err(error) if error.is::<LengthLimitError>() => {
-            return Err(format!("the page at {url} is longer than {PAGE_BYTES_MAX} bytes"));
+            return Err(format!(
+                "the page at {url} is longer than {PAGE_BYTES_MAX} bytes"
+            ));
         }
         Err(error) => {
             let why = root_cause(error.as_ref());
@@ -68,7 +83,10 @@ pub(super) async fn get(wire: &Wire, url: &str) -> Result<Page, String> {
     };
     let text = String::from_utf8(bytes.into())
         .map_err(|_| format!("the page at {url} is not text in UTF-8"))?;
-    Ok(Page { text, whole: says_its_length(&head.headers) })
+    Ok(Page {
+        text,
+        whole: says_its_length(&head.headers),
+    })
 }
 
 fn says_its_length(headers: &HeaderMap) -> bool {
@@ -78,7 +96,10 @@ fn says_its_length(headers: &HeaderMap) -> bool {
 fn request(url: &str) -> Result<Request<Full<Bytes>>, String> {
     Request::get(url)
         .header(USER_AGENT, "teal")
-        .header(ACCEPT, "text/plain;version=0.0.4, application/json;q=0.9, */*;q=0.1")
+        .header(
+            ACCEPT,
+            "text/plain;version=0.0.4, application/json;q=0.9, */*;q=0.1",
+        )
         .body(Full::default())
         .map_err(|error| format!("{url} is not an address: {error}"))
 }
@@ -89,13 +110,31 @@ mod tests {
 
     #[test]
     fn a_page_that_may_have_lost_its_end_says_nothing() {
-        let page = |text: &str, whole| Page { text: text.to_owned(), whole };
+        let page = |text: &str, whole| Page {
+            text: text.to_owned(),
+            whole,
+        };
 
-        assert!(matches!(page("pending 0", false).prometheus("pending"), Pending::Unknown(_)));
-        assert_eq!(page("pending 0\n", false).prometheus("pending"), Pending::Count(0));
-        assert_eq!(page("pending 0", true).prometheus("pending"), Pending::Count(0));
-        assert!(matches!(page("0", false).json_pointer(""), Pending::Unknown(_)));
+        assert!(matches!(
+            page("pending 0", false).prometheus("pending"),
+            Pending::Unknown(_)
+        ));
+        assert_eq!(
+            page("pending 0\n", false).prometheus("pending"),
+            Pending::Count(0)
+        );
+        assert_eq!(
+            page("pending 0", true).prometheus("pending"),
+            Pending::Count(0)
+        );
+        assert!(matches!(
+            page("0", false).json_pointer(""),
+            Pending::Unknown(_)
+        ));
         assert_eq!(page("0", true).json_pointer(""), Pending::Count(0));
-        assert_eq!(page("{\"a\":0}", false).json_pointer("/a"), Pending::Count(0));
+        assert_eq!(
+            page("{\"a\":0}", false).json_pointer("/a"),
+            Pending::Count(0)
+        );
     }
 }

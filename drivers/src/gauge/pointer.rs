@@ -26,7 +26,9 @@ fn count(token: &str, pointer: &str) -> Result<Amount, String> {
 /// Returns the text of the value that the pointer leads to.
 fn find<'a>(text: &'a str, pointer: &str) -> Result<&'a str, String> {
     if !pointer.is_empty() && !pointer.starts_with('/') {
-        return Err(format!("`{pointer}` is not a JSON pointer: it does not begin with a slash"));
+        return Err(format!(
+            "`{pointer}` is not a JSON pointer: it does not begin with a slash"
+        ));
     }
     let whole: &RawValue =
         serde_json::from_str(text).map_err(|error| format!("the page is not JSON: {error}"))?;
@@ -65,7 +67,11 @@ mod tests {
             ("/list/0", 0),
             ("/none", 0),
         ] {
-            assert_eq!(json_pointer(page, pointer), Pending::Count(count), "{pointer}");
+            assert_eq!(
+                json_pointer(page, pointer),
+                Pending::Count(count),
+                "{pointer}"
+            );
         }
         assert_eq!(json_pointer(" 4 ", ""), Pending::Count(4));
         assert_eq!(json_pointer(r#"{"":{"":9}}"#, "//"), Pending::Count(9));
@@ -90,7 +96,10 @@ mod tests {
             ("0 pending", ""),
         ] {
             let read = json_pointer(page, pointer);
-            assert!(matches!(read, Pending::Unknown(_)), "{page} {pointer}: {read:?}");
+            assert!(
+                matches!(read, Pending::Unknown(_)),
+                "{page} {pointer}: {read:?}"
+            );
         }
     }
 

@@ -30,7 +30,10 @@ impl Series {
     fn is_selected_by(&self, selector: &Self) -> bool {
         let value = |name| self.labels.get(name).map_or("", String::as_str);
         self.name == selector.name
-            && selector.labels.iter().all(|(name, wanted)| value(name) == wanted)
+            && selector
+                .labels
+                .iter()
+                .all(|(name, wanted)| value(name) == wanted)
     }
 }
 
@@ -58,7 +61,11 @@ fn sum(text: &str, gauge: &str) -> Result<Amount, String> {
             matched = true;
         }
     }
-    if matched { Ok(total) } else { Err(format!("`{gauge}` is not on the page")) }
+    if matched {
+        Ok(total)
+    } else {
+        Err(format!("`{gauge}` is not on the page"))
+    }
 }
 
 fn selector(gauge: &str) -> Result<Series, String> {
@@ -86,7 +93,9 @@ fn check_type(kind: &str, declared: Option<&str>, name: &str) -> Result<(), Stri
     }
     match kind {
         "gauge" | "untyped" | "unknown" => Ok(()),
-        _ => Err(format!("`{name}` is declared as a {kind}, and only a gauge can tell what is pending")),
+        _ => Err(format!(
+            "`{name}` is declared as a {kind}, and only a gauge can tell what is pending"
+        )),
     }
 }
 
@@ -94,13 +103,20 @@ fn check_type(kind: &str, declared: Option<&str>, name: &str) -> Result<(), Stri
 fn sample(line: &str) -> Result<(Series, &str), String> {
     let mut reader = Reader { rest: line };
     let series = reader.series()?;
-    let mut words = reader.rest.split([' ', '\t']).filter(|word| !word.is_empty());
-    let Some(value) = words.next() else { return Err("no value stands there".to_owned()) };
+    let mut words = reader
+        .rest
+        .split([' ', '\t'])
+        .filter(|word| !word.is_empty());
+    let Some(value) = words.next() else {
+        return Err("no value stands there".to_owned());
+    };
     is_number(value)?;
     match words.next() {
         None | Some("#") => return Ok((series, value)),
         Some(timestamp) => {
-            timestamp.parse::<f64>().map_err(|_| format!("`{timestamp}` is not a timestamp"))?;
+            timestamp
+                .parse::<f64>()
+                .map_err(|_| format!("`{timestamp}` is not a timestamp"))?;
         }
     }
     match words.next() {
@@ -111,7 +127,10 @@ fn sample(line: &str) -> Result<(Series, &str), String> {
 
 /// Any number that Prometheus takes; which of them are amounts is for the series that are selected.
 fn is_number(text: &str) -> Result<(), String> {
-    let hexadecimal = text.trim_start_matches(['+', '-']).to_ascii_lowercase().starts_with("0x");
+    let hexadecimal = text
+        .trim_start_matches(['+', '-'])
+        .to_ascii_lowercase()
+        .starts_with("0x");
     if hexadecimal || text.parse::<f64>().is_ok() {
         Ok(())
     } else {
@@ -127,7 +146,10 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn series(&mut self) -> Result<Series, String> {
         let name = self.name()?;
-        let mut series = Series { name, labels: BTreeMap::new() };
+        let mut series = Series {
+            name,
+            labels: BTreeMap::new(),
+        };
         let parted = self.blanks();
         if self.take('{') {
             self.labels(&mut series)?;
@@ -147,7 +169,11 @@ impl Reader<'_> {
             if self.take('}') {
                 return Ok(());
             }
-            let name = if self.rest.starts_with('"') { self.quoted()? } else { self.name()? };
+            let name = if self.rest.starts_with('"') {
+                self.quoted()?
+            } else {
+                self.name()?
+            };
             self.blanks();
             if self.take('=') {
                 self.blanks();
@@ -168,7 +194,10 @@ impl Reader<'_> {
     }
 
     fn name(&mut self) -> Result<String, String> {
-        let end = self.rest.find(|c: char| !is_name_char(c)).unwrap_or(self.rest.len());
+        let end = self
+            .rest
+            .find(|c: char| !is_name_char(c))
+            .unwrap_or(self.rest.len());
         let (name, rest) = self.rest.split_at(end);
         if name.starts_with(|c: char| c.is_ascii_digit()) {
             return Err(format!("`{name}` is not a name"));

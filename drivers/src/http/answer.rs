@@ -52,7 +52,11 @@ impl Answer {
     /// # Errors
     /// What [`Self::error`] makes of any other.
     pub fn check(&self) -> Result<(), DriverError> {
-        if (200..300).contains(&self.status) { Ok(()) } else { Err(self.error()) }
+        if (200..300).contains(&self.status) {
+            Ok(())
+        } else {
+            Err(self.error())
+        }
     }
 
     /// Tells whether the system itself says that what was asked for does not exist. A 404 of something before it, say a
@@ -70,7 +74,9 @@ impl Answer {
         let complaint = Complaint::read(&self.body);
         let url = self.url.clone();
         let what = format!("{} {}", self.method, self.url);
-        let message = complaint.message.unwrap_or_else(|| format!("status {}", self.status));
+        let message = complaint
+            .message
+            .unwrap_or_else(|| format!("status {}", self.status));
         match self.status {
             401 => DriverError::Unauthorized { url, message },
             // Marathon says so when too many deployments run (--max_running_deployments).
@@ -83,23 +89,37 @@ impl Answer {
                     reason: format!("it says that there is no such path ({message})"),
                 },
             },
-            409 if complaint.locks => {
-                DriverError::Locked { what: path(&self.url), by: complaint.locked_by }
-            }
+            409 if complaint.locks => DriverError::Locked {
+                what: path(&self.url),
+                by: complaint.locked_by,
+            },
             // Marathon answers an unknown route so, not with 404.
-            500 if message == "URI not found" => {
-                DriverError::Refused { what, message, details: complaint.details }
-            }
+            500 if message == "URI not found" => DriverError::Refused {
+                what,
+                message,
+                details: complaint.details,
+            },
             429 | 500.. => DriverError::Busy { url, message },
-            300..=399 => DriverError::Refused { what, message: self.redirect(), details: vec![] },
-            _ => DriverError::Refused { what, message, details: complaint.details },
+            300..=399 => DriverError::Refused {
+                what,
+                message: self.redirect(),
+                details: vec![],
+            },
+            _ => DriverError::Refused {
+                what,
+                message,
+                details: complaint.details,
+            },
         }
     }
 
     /// Returns the error for an answer that says yes and cannot be understood.
     #[must_use]
     pub fn malformed(&self, reason: impl Into<String>) -> DriverError {
-        DriverError::Malformed { url: self.url.clone(), reason: reason.into() }
+        DriverError::Malformed {
+            url: self.url.clone(),
+            reason: reason.into(),
+        }
     }
 
     fn parse<T: DeserializeOwned>(&self) -> Result<T, DriverError> {
@@ -109,17 +129,23 @@ impl Answer {
     fn redirect(&self) -> String {
         match &self.location {
             Some(location) => {
-                format!("it sends us on to {location}, and teal does not go to another address by itself")
+                format!(
+                    "it sends us on to {location}, and teal does not go to another address by itself"
+                )
             }
             None => "it sends us on and does not say where to".to_owned(),
         }
     }
 }
 
-/// Returns what a message of the form `App '/x' does not exist` is about.
+/// Returns what a message is about that reads `App '/x' does not exist` (Marathon) or `there is no pool "x"` (ours).
 fn subject(message: &str) -> Option<String> {
-    let (subject, _) = message.split_once(" does not exist")?;
-    Some(subject.to_owned())
+    let of_marathon = message
+        .split_once(" does not exist")
+        .map(|(subject, _)| subject);
+    of_marathon
+        .or_else(|| message.strip_prefix("there is no "))
+        .map(str::to_owned)
 }
 
 fn path(url: &str) -> String {
@@ -138,17 +164,53 @@ mod tests {
     fn every_status_means_what_the_caller_can_do() {
         for (status, body, expected) in [
             (401, "<html>no</html>", "does not let us in"),
-            (403, r#"{"message":"Not Authorized to perform this action!"}"#, "does not let us in"),
-            (403, r#"{"message":"Max number (100) of running deployments is achieved."}"#, "at the moment"),
-            (404, r#"{"message":"App '/x' does not exist","details":[]}"#, "App '/x' does not exist"),
-            (404, "<html>nginx</html>", "cannot be read: it says that there is no such path"),
-            (404, "", "cannot be read: it says that there is no such path (status 404)"),
-            (409, r#"{"message":"App is locked","deployments":[{"id":"d1"}]}"#, "/x is locked by deployment d1"),
-            (409, r#"{"message":"An app with id [/x] already exists."}"#, "was refused"),
-            (422, r#"{"message":"Object is not valid"}"#, "was refused: Object is not valid"),
+            (
+                403,
+                r#"{"message":"Not Authorized to perform this action!"}"#,
+                "does not let us in",
+            ),
+            (
+                403,
+                r#"{"message":"Max number (100) of running deployments is achieved."}"#,
+                "at the moment",
+            ),
+            (
+                404,
+                r#"{"message":"App '/x' does not exist","details":[]}"#,
+                "App '/x' does not exist",
+            ),
+            (
+                404,
+                "<html>nginx</html>",
+                "cannot be read: it says that there is no such path",
+            ),
+            (
+                404,
+                "",
+                "cannot be read: it says that there is no such path (status 404)",
+            ),
+            (
+                409,
+                r#"{"message":"App is locked","deployments":[{"id":"d1"}]}"#,
+                "/x is locked by deployment d1",
+            ),
+            (
+                409,
+                r#"{"message":"An app with id [/x] already exists."}"#,
+                "was refused",
+            ),
+            (
+                422,
+                r#"{"message":"Object is not valid"}"#,
+                "was refused: Object is not valid",
+            ),
             (500, r#"{"message":"URI not found"}"#, "was refused"),
             (500, "", "at the moment: status 500"),
-            (503, r#"{"message":"timed out"}"#, "at the moment: timed out"),
+            (
+                503,
+                r#"{"message":"timed out"}"#,
+                "at the moment: timed out",
+            ),
             (302, "", "it sends us on"),
         ] {
             let error = answer(status, body).error().to_string();
@@ -158,7 +220,9 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_not_json_is_malformed() {
-        let error = answer(200, "<html>welcome</html>").accept().expect_err("must not be read");
+        let error = answer(200, "<html>welcome</html>")
+            .accept()
+            .expect_err("must not be read");
 
         assert!(matches!(error, DriverError::Malformed { .. }), "{error}");
     }

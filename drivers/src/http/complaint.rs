@@ -24,9 +24,15 @@ impl Complaint {
     pub(super) fn read(body: &[u8]) -> Self {
         match serde_json::from_slice::<Value>(body) {
             Ok(Value::Object(body)) => Self::from_object(&body),
-            Ok(Value::String(text)) => Self { message: Some(text), ..Self::default() },
+            Ok(Value::String(text)) => Self {
+                message: Some(text),
+                ..Self::default()
+            },
             Ok(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_)) | Err(_) => {
-                Self { message: plain(&String::from_utf8_lossy(body)), ..Self::default() }
+                Self {
+                    message: plain(&String::from_utf8_lossy(body)),
+                    ..Self::default()
+                }
             }
         }
     }
@@ -34,10 +40,19 @@ impl Complaint {
     fn from_object(body: &Map<String, Value>) -> Self {
         let mut details = flatten(body.get("details"));
         details.extend(flatten(body.get("errors")));
-        let message = body.get("message").and_then(Value::as_str).map(str::to_owned);
-        let locked_by = body.get("deployments").and_then(Value::as_array).map(|deployments| {
-            deployments.iter().filter_map(|one| id(one).map(str::to_owned)).collect::<Vec<_>>()
-        });
+        let message = body
+            .get("message")
+            .and_then(Value::as_str)
+            .map(str::to_owned);
+        let locked_by = body
+            .get("deployments")
+            .and_then(Value::as_array)
+            .map(|deployments| {
+                deployments
+                    .iter()
+                    .filter_map(|one| id(one).map(str::to_owned))
+                    .collect::<Vec<_>>()
+            });
         Self {
             locks: locked_by.is_some() || message.as_deref().is_some_and(|m| m.contains("locked")),
             message,
@@ -48,7 +63,9 @@ impl Complaint {
 }
 
 fn id(deployment: &Value) -> Option<&str> {
-    deployment.as_str().or_else(|| deployment.get("id")?.as_str())
+    deployment
+        .as_str()
+        .or_else(|| deployment.get("id")?.as_str())
 }
 
 fn flatten(details: Option<&Value>) -> Vec<String> {
@@ -66,14 +83,20 @@ fn detail(detail: &Value) -> Vec<String> {
         return vec![text.to_owned()];
     }
     let text = |key: &str| detail.get(key).and_then(Value::as_str);
-    let place = text("path").or_else(|| text("attribute")).unwrap_or_default();
+    let place = text("path")
+        .or_else(|| text("attribute"))
+        .unwrap_or_default();
     let mut errors = flatten(detail.get("errors"));
     errors.extend(flatten(detail.get("error")));
     if errors.is_empty() {
         return vec![detail.to_string()];
     }
     let at = |error: String| {
-        if place.is_empty() || place == "/" { error } else { format!("{place}: {error}") }
+        if place.is_empty() || place == "/" {
+            error
+        } else {
+            format!("{place}: {error}")
+        }
     };
     errors.into_iter().map(at).collect()
 }
@@ -99,14 +122,20 @@ mod tests {
                 r#"{"message":"m","details":[{"path":"/cpus","errors":["too low","odd"]},{"path":"/","errors":["no cmd"]}]}"#,
                 vec!["/cpus: too low", "/cpus: odd", "no cmd"],
             ),
-            (r#"{"message":"m","details":["one","two"]}"#, vec!["one", "two"]),
+            (
+                r#"{"message":"m","details":["one","two"]}"#,
+                vec!["one", "two"],
+            ),
             (
                 r#"{"message":"Bean is not valid","errors":[{"attribute":"upgradeStrategy","error":"is greater than 1"}]}"#,
                 vec!["upgradeStrategy: is greater than 1"],
             ),
             (r#"{"message":"m","details":[]}"#, vec![]),
             (r#"{"message":"m","details":null}"#, vec![]),
-            (r#"{"message":"m","details":[{"odd":1}]}"#, vec![r#"{"odd":1}"#]),
+            (
+                r#"{"message":"m","details":[{"odd":1}]}"#,
+                vec![r#"{"odd":1}"#],
+            ),
         ] {
             assert_eq!(Complaint::read(body.as_bytes()).details, details, "{body}");
         }
@@ -126,7 +155,10 @@ mod tests {
     fn a_page_of_html_is_not_repeated() {
         let complaint = Complaint::read(b"<!DOCTYPE html><html>secret</html>");
 
-        assert_eq!(complaint.message.as_deref(), Some("it answered with a page of HTML"));
+        assert_eq!(
+            complaint.message.as_deref(),
+            Some("it answered with a page of HTML")
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Marathon, from 0.11 to 1.10, and teal's own engine, which speaks its API.
 //!
-//! A revision is an app, an instance is a task. What a task's and an app's fields mean is in [`app`], what an app
-//! looks like when it is to be posted again in [`definition`], and the event stream in [`events`].
+//! A revision is an app, an instance is a task. What a task's and an app's fields mean is in `app`, what an app
+//! looks like when it is to be posted again in `definition`, and the event stream in `events`.
 //!
 //! Facts that shape this file, from Marathon's source and its issue tracker:
 //! * A change answers when it is accepted, and a client that gave up waiting cannot tell whether it was. So nothing
@@ -49,7 +49,10 @@ impl Marathon {
     /// [`DriverError::Unusable`] when this is no such address.
     pub fn connect(url: &str) -> Result<Self, DriverError> {
         let client = Client::new(url)?;
-        Ok(Self { events: Events::new(client.clone()), client })
+        Ok(Self {
+            events: Events::new(client.clone()),
+            client,
+        })
     }
 
     /// Returns the client, for what is asked of Marathon by hand.
@@ -60,7 +63,10 @@ impl Marathon {
 
     /// Returns an app and the answer that it came with; None when it does not exist.
     async fn app(&self, revision: &RevisionId) -> Result<Option<(App, Answer)>, DriverError> {
-        let answer = self.client.call(Method::GET, &app_path(revision), None).await?;
+        let answer = self
+            .client
+            .call(Method::GET, &app_path(revision), None)
+            .await?;
         if answer.is_missing() {
             return Ok(None);
         }
@@ -69,8 +75,12 @@ impl Marathon {
     }
 
     async fn sight(&self, revision: &RevisionId) -> Result<Option<RevisionSighting>, DriverError> {
-        let Some((app, answer)) = self.app(revision).await? else { return Ok(None) };
-        let mut sighting = app.sighting(&Clock::of(&answer)).map_err(|why| answer.malformed(why))?;
+        let Some((app, answer)) = self.app(revision).await? else {
+            return Ok(None);
+        };
+        let mut sighting = app
+            .sighting(&Clock::of(&answer))
+            .map_err(|why| answer.malformed(why))?;
         // As it was asked for: Marathon answers for `/x//y/` too.
         sighting.id = revision.clone();
         Ok(Some(sighting))
@@ -82,14 +92,21 @@ impl Marathon {
             body.insert("id".to_owned(), json!(revision.as_str()));
             body.insert("instances".to_owned(), json!(0));
         }
-        let answer = self.client.call(Method::POST, "/v2/apps", Some(&body)).await?;
+        let answer = self
+            .client
+            .call(Method::POST, "/v2/apps", Some(&body))
+            .await?;
         let refusal = match answer.check() {
             Ok(()) => return Ok(()),
             Err(refusal @ DriverError::Refused { .. }) if answer.status == 409 => refusal,
             Err(error) => return Err(about(revision, error)),
         };
-        let Some((existing, _)) = self.app(revision).await? else { return Err(refusal) };
-        let ours = definition.pointer("/labels").and_then(|labels| labels.get(DEPLOYMENT_LABEL));
+        let Some((existing, _)) = self.app(revision).await? else {
+            return Err(refusal);
+        };
+        let ours = definition
+            .pointer("/labels")
+            .and_then(|labels| labels.get(DEPLOYMENT_LABEL));
         let theirs = existing.label(DEPLOYMENT_LABEL);
         if ours.and_then(Value::as_str) == theirs {
             return Ok(());
@@ -98,7 +115,9 @@ impl Marathon {
     }
 
     async fn scale(&self, revision: &RevisionId, to: u32, lock: Lock) -> Result<(), DriverError> {
-        let Some((app, _)) = self.app(revision).await? else { return Err(missing(revision)) };
+        let Some((app, _)) = self.app(revision).await? else {
+            return Err(missing(revision));
+        };
         if app.instances == to {
             return Ok(());
         }
@@ -113,10 +132,16 @@ impl Marathon {
         victims: &[Victim],
         lock: Lock,
     ) -> Result<(), DriverError> {
-        let Some((app, answer)) = self.app(revision).await? else { return Ok(()) };
-        let sighting = app.sighting(&Clock::of(&answer)).map_err(|why| answer.malformed(why))?;
-        let named: BTreeSet<&str> =
-            victims.iter().map(|victim| victim.instance.as_str()).collect();
+        let Some((app, answer)) = self.app(revision).await? else {
+            return Ok(());
+        };
+        let sighting = app
+            .sighting(&Clock::of(&answer))
+            .map_err(|why| answer.malformed(why))?;
+        let named: BTreeSet<&str> = victims
+            .iter()
+            .map(|victim| victim.instance.as_str())
+            .collect();
         let ids: Vec<&str> = sighting
             .instances
             .iter()
@@ -128,16 +153,24 @@ impl Marathon {
             return Ok(());
         }
         if stops_under_way(&sighting) || (sighting.locked && lock == Lock::Respect) {
-            return Err(DriverError::Locked { what: revision.to_string(), by: app.locked_by() });
+            return Err(DriverError::Locked {
+                what: revision.to_string(),
+                by: app.locked_by(),
+            });
         }
         let path = format!("/v2/tasks/delete?scale=true{}", force(lock, '&'));
         let body = json!({ "ids": ids });
-        self.change(revision, Method::POST, &path, Some(&body)).await
+        self.change(revision, Method::POST, &path, Some(&body))
+            .await
     }
 
     async fn remove(&self, revision: &RevisionId) -> Result<(), DriverError> {
-        let Some((app, answer)) = self.app(revision).await? else { return Ok(()) };
-        let sighting = app.sighting(&Clock::of(&answer)).map_err(|why| answer.malformed(why))?;
+        let Some((app, answer)) = self.app(revision).await? else {
+            return Ok(());
+        };
+        let sighting = app
+            .sighting(&Clock::of(&answer))
+            .map_err(|why| answer.malformed(why))?;
         if !sighting.instances.is_empty() {
             return Err(DriverError::Refused {
                 what: format!("the removal of {revision}"),
@@ -170,15 +203,23 @@ impl Marathon {
 #[async_trait]
 impl Orchestrator for Marathon {
     async fn find(&self) -> Result<Vec<Found>, DriverError> {
-        let answer = self.client.call(Method::GET, "/v2/apps?embed=apps.tasks", None).await?;
+        let answer = self
+            .client
+            .call(Method::GET, "/v2/apps?embed=apps.tasks", None)
+            .await?;
         let envelope: AppsEnvelope = answer.read()?;
         let clock = Clock::of(&answer);
         let found = envelope.apps.into_iter().map(|body| {
             let definition = definition::postable(&body);
             let app = App::read(body)?;
-            Ok(Found { definition, sighting: app.sighting(&clock)? })
+            Ok(Found {
+                definition,
+                sighting: app.sighting(&clock)?,
+            })
         });
-        found.collect::<Result<_, String>>().map_err(|why| answer.malformed(why))
+        found
+            .collect::<Result<_, String>>()
+            .map_err(|why| answer.malformed(why))
     }
 
     async fn observe(
@@ -186,23 +227,36 @@ impl Orchestrator for Marathon {
         revisions: &[RevisionId],
     ) -> Result<Vec<RevisionSighting>, DriverError> {
         self.events.watch(revisions);
-        let questions: Vec<_> = revisions.iter().map(|revision| self.sight(revision)).collect();
-        let answers: Vec<_> =
-            stream::iter(questions).buffered(QUESTIONS_AT_ONCE).try_collect().await?;
+        let questions: Vec<_> = revisions
+            .iter()
+            .map(|revision| self.sight(revision))
+            .collect();
+        let answers: Vec<_> = stream::iter(questions)
+            .buffered(QUESTIONS_AT_ONCE)
+            .try_collect()
+            .await?;
         Ok(answers.into_iter().flatten().collect())
     }
 
     async fn act(&self, action: &InstanceAction) -> Result<(), DriverError> {
         match action {
-            InstanceAction::Create { revision, definition, .. } => {
-                self.create(revision, definition).await
-            }
-            InstanceAction::Scale { revision, instances, lock, .. } => {
-                self.scale(revision, *instances, *lock).await
-            }
-            InstanceAction::Kill { revision, victims, lock, .. } => {
-                self.kill(revision, victims, *lock).await
-            }
+            InstanceAction::Create {
+                revision,
+                definition,
+                ..
+            } => self.create(revision, definition).await,
+            InstanceAction::Scale {
+                revision,
+                instances,
+                lock,
+                ..
+            } => self.scale(revision, *instances, *lock).await,
+            InstanceAction::Kill {
+                revision,
+                victims,
+                lock,
+                ..
+            } => self.kill(revision, victims, *lock).await,
             InstanceAction::Remove { revision, .. } => self.remove(revision).await,
         }
     }
@@ -215,15 +269,22 @@ impl Orchestrator for Marathon {
 /// Tells whether more tasks are up than are wanted: an earlier scale-down is still being carried out, and it cannot
 /// be seen which of them it is about.
 fn stops_under_way(sighting: &RevisionSighting) -> bool {
-    let up = sighting.instances.iter().filter(|instance| match instance.phase {
-        Phase::Starting | Phase::Running => true,
-        Phase::Stopping | Phase::Unreachable => false,
-    });
+    let up = sighting
+        .instances
+        .iter()
+        .filter(|instance| match instance.phase {
+            Phase::Starting | Phase::Running => true,
+            Phase::Stopping | Phase::Unreachable => false,
+        });
     up.count() > sighting.wanted as usize
 }
 
 fn app_path(revision: &RevisionId) -> String {
-    let segments = revision.as_str().split('/').filter(|part| !part.is_empty()).map(segment);
+    let segments = revision
+        .as_str()
+        .split('/')
+        .filter(|part| !part.is_empty())
+        .map(segment);
     format!("/v2/apps/{}", segments.collect::<Vec<_>>().join("/"))
 }
 
@@ -235,7 +296,9 @@ fn force(lock: Lock, separator: char) -> String {
 }
 
 fn missing(revision: &RevisionId) -> DriverError {
-    DriverError::NotFound { what: format!("app {revision}") }
+    DriverError::NotFound {
+        what: format!("app {revision}"),
+    }
 }
 
 fn taken(revision: &RevisionId, by: Option<&str>) -> DriverError {
@@ -253,7 +316,10 @@ fn taken(revision: &RevisionId, by: Option<&str>) -> DriverError {
 /// Names the app in an error that names only a path.
 fn about(revision: &RevisionId, error: DriverError) -> DriverError {
     match error {
-        DriverError::Locked { by, .. } => DriverError::Locked { what: revision.to_string(), by },
+        DriverError::Locked { by, .. } => DriverError::Locked {
+            what: revision.to_string(),
+            by,
+        },
         DriverError::Unreachable { .. }
         | DriverError::Busy { .. }
         | DriverError::NotFound { .. }

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
+use hyper::header::ORIGIN;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
@@ -99,8 +100,28 @@ async fn handle(
         }
     };
     let call = Call::new(parts, bytes, client);
-    let answer = route(&api, &call).unwrap_or_else(Answer::from);
+    let answer = refuse_foreign_pages(&api, &call).and_then(|()| route(&api, &call));
+    let answer = answer.unwrap_or_else(Answer::from);
     Ok(answer.into_response(api.address))
+}
+
+/// Refuses what a browser sends for a page from elsewhere: an API that starts commands must not be
+/// open to every page that somebody on this machine looks at. Browsers put the page's origin on
+/// every request that changes something (Fetch standard, §3.1); other clients send none.
+fn refuse_foreign_pages(api: &Api, call: &Call) -> Result<(), Refusal> {
+    let Some(origin) = call.headers.get(ORIGIN) else {
+        return Ok(());
+    };
+    let port = api.address.port();
+    let own = [
+        format!("http://{}", api.address),
+        format!("http://localhost:{port}"),
+    ];
+    if own.iter().any(|own| own.as_bytes() == origin.as_bytes()) {
+        return Ok(());
+    }
+    let origin = String::from_utf8_lossy(origin.as_bytes()).into_owned();
+    Err(Refusal::ForeignOrigin(origin))
 }
 
 fn route(api: &Arc<Api>, call: &Call) -> Result<Answer, Refusal> {

@@ -106,21 +106,20 @@ impl HealthCheck {
         let timeout_seconds = whole("timeoutSeconds", 20);
         let max_consecutive_failures = whole("maxConsecutiveFailures", 3);
         let delay_seconds = whole("delaySeconds", 15);
-        if fields
-            .text("ipProtocol", issues)
-            .is_some_and(|version| version != "IPv4")
-        {
+        let ip_protocol = fields.text("ipProtocol", issues);
+        if ip_protocol.is_some_and(|version| version != "IPv4") {
             issues.add(
                 &fields.path("ipProtocol"),
                 "is not supported by this engine: it checks tasks over IPv4 only",
             );
         }
+        let path = fields.text("path", issues);
+        if path.is_some_and(|path| path.contains(|c: char| c.is_whitespace() || c.is_control())) {
+            issues.add(&fields.path("path"), "must not contain white space");
+        }
         Some(Self {
             protocol,
-            path: fields
-                .text("path", issues)
-                .filter(|_| protocol.is_http())
-                .map(str::to_owned),
+            path: path.filter(|_| protocol.is_http()).map(str::to_owned),
             port,
             command,
             grace_period_seconds,

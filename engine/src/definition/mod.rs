@@ -10,6 +10,8 @@ mod fields;
 mod health_checks;
 mod print;
 mod read;
+#[cfg(test)]
+mod tests;
 mod unsupported;
 mod update;
 

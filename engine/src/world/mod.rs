@@ -11,6 +11,8 @@ mod changes;
 mod steering;
 mod steps;
 mod tasks;
+#[cfg(test)]
+mod tests;
 mod views;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -58,7 +58,10 @@ impl World {
             return Steering::Count;
         };
         let of_app = |actions: &[Action]| {
-            actions.iter().find(|action| action.app == *id).map(|action| action.kind)
+            actions
+                .iter()
+                .find(|action| action.app == *id)
+                .map(|action| action.kind)
         };
         match of_app(deployment.current_actions()) {
             Some(ActionKind::Start | ActionKind::Stop) => Steering::Hold,

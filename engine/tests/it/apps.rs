@@ -8,7 +8,12 @@ use crate::harness::{Marathon, eventually, sleeper, text};
 async fn a_created_app_is_answered_as_asked_and_shown_with_its_ports() {
     let marathon = Marathon::start().await;
 
-    let created = marathon.post("/v2/apps", json!({ "id": "shop/cart", "cmd": "sleep 1000" })).await;
+    let created = marathon
+        .post(
+            "/v2/apps",
+            json!({ "id": "shop/cart", "cmd": "sleep 1000" }),
+        )
+        .await;
     let shown = marathon.app("/shop/cart").await;
 
     assert_eq!(created.status, 201);
@@ -32,13 +37,24 @@ async fn a_created_app_is_answered_as_asked_and_shown_with_its_ports() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_update_that_posts_port_zero_keeps_the_service_port() {
     let marathon = Marathon::start().await;
-    marathon.run(json!({ "id": "a", "cmd": "sleep 1000", "ports": [0], "instances": 0 })).await;
-    marathon.run(json!({ "id": "b", "cmd": "sleep 1000", "ports": [0], "instances": 0 })).await;
+    marathon
+        .run(json!({ "id": "a", "cmd": "sleep 1000", "ports": [0], "instances": 0 }))
+        .await;
+    marathon
+        .run(json!({ "id": "b", "cmd": "sleep 1000", "ports": [0], "instances": 0 }))
+        .await;
 
-    marathon.put("/v2/apps/b", json!({ "ports": [0, 0], "cmd": "sleep 2000" })).await;
+    marathon
+        .put(
+            "/v2/apps/b",
+            json!({ "ports": [0, 0], "cmd": "sleep 2000" }),
+        )
+        .await;
     let shown = marathon.app("/b").await;
 
-    let ports: Vec<u64> = (0..2).filter_map(|at| shown["portDefinitions"][at]["port"].as_u64()).collect();
+    let ports: Vec<u64> = (0..2)
+        .filter_map(|at| shown["portDefinitions"][at]["port"].as_u64())
+        .collect();
     assert_eq!(ports, [10_001, 10_002]);
     assert_eq!(shown["cmd"], "sleep 2000");
 }
@@ -48,12 +64,16 @@ async fn every_change_makes_a_version_and_any_can_be_taken_again() {
     let marathon = Marathon::start().await;
     marathon.run(sleeper("/a", 0)).await;
     let first = text(&marathon.app("/a").await["version"]);
-    marathon.put("/v2/apps/a", json!({ "env": { "A": "1" } })).await;
+    marathon
+        .put("/v2/apps/a", json!({ "env": { "A": "1" } }))
+        .await;
     marathon.wait_for_deployments().await;
 
     let versions = marathon.get("/v2/apps/a/versions").await.json()["versions"].clone();
     let old = marathon.get(&format!("/v2/apps/a/versions/{first}")).await;
-    let back = marathon.put("/v2/apps/a", json!({ "version": first })).await;
+    let back = marathon
+        .put("/v2/apps/a", json!({ "version": first }))
+        .await;
     let now = marathon.app("/a").await;
 
     assert_eq!(versions.as_array().map(Vec::len), Some(2));
@@ -75,7 +95,10 @@ async fn a_scale_change_leaves_the_tasks_and_the_config_version_alone() {
     marathon.wait_for_deployments().await;
     let after = marathon.app("/a").await;
 
-    assert_eq!(after["versionInfo"]["lastConfigChangeAt"], before["version"]);
+    assert_eq!(
+        after["versionInfo"]["lastConfigChangeAt"],
+        before["version"]
+    );
     assert_eq!(after["versionInfo"]["lastScalingAt"], after["version"]);
     assert_eq!(after["tasks"][0]["id"], before["tasks"][0]["id"]);
     assert_eq!(after["tasks"][0]["version"], before["version"]);
@@ -93,30 +116,42 @@ async fn a_change_of_nothing_is_a_deployment_that_is_over_at_once() {
     assert_eq!(answer.status, 200);
     assert!(!answer.deployment().is_empty());
     assert_eq!(marathon.get("/v2/deployments").await.json(), json!([]));
-    assert_eq!(marathon.get("/v2/apps/a/versions").await.json()["versions"][1], json!(null));
+    assert_eq!(
+        marathon.get("/v2/apps/a/versions").await.json()["versions"][1],
+        json!(null)
+    );
     marathon.engine.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replacement_sets_what_it_leaves_out_to_defaults() {
     let marathon = Marathon::start().await;
-    marathon.run(json!({ "id": "a", "cmd": "sleep 1000", "instances": 0, "mem": 64 })).await;
+    marathon
+        .run(json!({ "id": "a", "cmd": "sleep 1000", "instances": 0, "mem": 64 }))
+        .await;
 
     marathon.put("/v2/apps/a", json!({ "cpus": 0.5 })).await;
     let merged = marathon.app("/a").await;
     let path = "/v2/apps/a?partialUpdate=false&force=true";
-    marathon.put(path, json!({ "cmd": "sleep 1000", "instances": 0 })).await;
+    marathon
+        .put(path, json!({ "cmd": "sleep 1000", "instances": 0 }))
+        .await;
     let replaced = marathon.app("/a").await;
 
     assert_eq!((&merged["mem"], &merged["cpus"]), (&json!(64), &json!(0.5)));
-    assert_eq!((&replaced["mem"], &replaced["cpus"]), (&json!(128), &json!(1)));
+    assert_eq!(
+        (&replaced["mem"], &replaced["cpus"]),
+        (&json!(128), &json!(1))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn put_creates_what_is_missing_and_patch_does_not() {
     let marathon = Marathon::start().await;
 
-    let patched = marathon.send("PATCH", "/v2/apps/a", &sleeper("/a", 0).to_string()).await;
+    let patched = marathon
+        .send("PATCH", "/v2/apps/a", &sleeper("/a", 0).to_string())
+        .await;
     let put = marathon.put("/v2/apps/a", sleeper("/a", 0)).await;
 
     assert_eq!(patched.status, 404);
@@ -149,7 +184,10 @@ async fn a_listing_is_filtered_and_carries_tasks_only_on_request() {
     marathon.run(sleeper("/shop/back", 0)).await;
 
     let all = marathon.get("/v2/apps?id=SHOP").await.json();
-    let one = marathon.get("/v2/apps?label=tier%3D%3Dfront&embed=apps.tasks").await.json();
+    let one = marathon
+        .get("/v2/apps?label=tier%3D%3Dfront&embed=apps.tasks")
+        .await
+        .json();
     let bad = marathon.get("/v2/apps?label=a%20b").await;
 
     assert_eq!(all["apps"].as_array().map(Vec::len), Some(2));
@@ -192,7 +230,10 @@ async fn the_engine_presents_itself_as_a_leading_marathon() {
     assert_eq!(info.json()["version"], "1.10.0");
     assert_eq!(info.json()["elected"], true);
     assert_eq!(leader.json()["leader"], address);
-    assert_eq!(info.headers["x-marathon-leader"], format!("http://{address}"));
+    assert_eq!(
+        info.headers["x-marathon-leader"],
+        format!("http://{address}")
+    );
     assert_eq!(ping.json(), "pong");
 }
 
@@ -209,7 +250,9 @@ async fn a_removed_apps_tasks_are_listed_until_they_are_gone() {
 
     assert_eq!(dying[0]["state"], "TASK_KILLING");
     assert_eq!(marathon.get("/v2/apps/a").await.status, 404);
-    eventually("no task is left", || async { marathon.all_tasks().await.is_empty().then_some(()) })
-        .await;
+    eventually("no task is left", || async {
+        marathon.all_tasks().await.is_empty().then_some(())
+    })
+    .await;
     marathon.wait_for_deployments().await;
 }

@@ -40,8 +40,12 @@ async fn a_locked_app_refuses_changes_and_force_cancels_the_lock() {
     let kill = json!({ "ids": [tasks[0]] });
 
     let refused = marathon.put("/v2/apps/a", json!({ "instances": 1 })).await;
-    let kill_refused = marathon.post("/v2/tasks/delete?scale=true", kill.clone()).await;
-    let forced = marathon.post("/v2/tasks/delete?scale=true&force=true", kill).await;
+    let kill_refused = marathon
+        .post("/v2/tasks/delete?scale=true", kill.clone())
+        .await;
+    let forced = marathon
+        .post("/v2/tasks/delete?scale=true&force=true", kill)
+        .await;
     marathon.wait_for_deployments().await;
 
     assert_eq!(refused.status, 409);
@@ -79,7 +83,9 @@ async fn undoing_a_failed_creation_removes_the_app() {
     let marathon = Marathon::start().await;
     let created = marathon.post("/v2/apps", gated("/a", 1)).await;
 
-    let undone = marathon.delete(&format!("/v2/deployments/{}", created.deployment())).await;
+    let undone = marathon
+        .delete(&format!("/v2/deployments/{}", created.deployment()))
+        .await;
     marathon.wait_for_deployments().await;
 
     assert_eq!(undone.status, 200);
@@ -117,7 +123,9 @@ async fn undoing_a_change_keeps_the_tasks_that_still_run_the_old_configuration()
         (marathon.tasks("/a").await.len() == 4).then_some(())
     })
     .await;
-    marathon.delete(&format!("/v2/deployments/{}", changed.deployment())).await;
+    marathon
+        .delete(&format!("/v2/deployments/{}", changed.deployment()))
+        .await;
     marathon.wait_for_deployments().await;
 
     assert_eq!(marathon.task_ids("/a").await, before);
@@ -160,15 +168,23 @@ async fn scaling_down_kills_the_youngest_first_unless_told_otherwise() {
         app["killSelection"] = json!(selection);
         marathon.run(app).await;
         let first = marathon.task_ids(id).await.remove(0);
-        marathon.put(&format!("/v2/apps{id}"), json!({ "instances": 2 })).await;
+        marathon
+            .put(&format!("/v2/apps{id}"), json!({ "instances": 2 }))
+            .await;
         marathon.wait_for_deployments().await;
 
-        marathon.put(&format!("/v2/apps{id}"), json!({ "instances": 1 })).await;
+        marathon
+            .put(&format!("/v2/apps{id}"), json!({ "instances": 1 }))
+            .await;
         marathon.wait_for_deployments().await;
 
         let left = marathon.task_ids(id).await;
         assert_eq!(left.len(), 1);
-        assert_eq!(left[0] == first, selection == "YOUNGEST_FIRST", "{selection}");
+        assert_eq!(
+            left[0] == first,
+            selection == "YOUNGEST_FIRST",
+            "{selection}"
+        );
     }
     marathon.engine.stop().await;
 }
@@ -196,6 +212,11 @@ fn gated(id: &str, instances: u32) -> Value {
 }
 
 fn open_gate(marathon: &Marathon, task: &str) {
-    let gate = marathon.folder.path().join("sandboxes").join(task).join("gate");
+    let gate = marathon
+        .folder
+        .path()
+        .join("sandboxes")
+        .join(task)
+        .join("gate");
     std::fs::write(gate, "").expect("the sandbox is there");
 }

@@ -28,23 +28,25 @@ const PORTS_EACH: u16 = 40;
 static NEXT_PORTS: AtomicU16 = AtomicU16::new(33_000);
 
 /// An engine and its state folder.
-pub struct Marathon {
-    pub engine: Engine,
-    pub folder: Folder,
+pub(crate) struct Marathon {
+    pub(crate) engine: Engine,
+    pub(crate) folder: Folder,
 }
 
 /// A state folder that ends every process noted in it when it goes, also when a test fails.
-pub struct Folder(TempDir);
+pub(crate) struct Folder(TempDir);
 
 impl Folder {
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 }
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        let notes = std::fs::read_dir(self.path().join("processes")).into_iter().flatten();
+        let notes = std::fs::read_dir(self.path().join("processes"))
+            .into_iter()
+            .flatten();
         for note in notes.flatten() {
             if let Some(leader) = leader_of(&note.path()) {
                 killpg(leader, Signal::SIGKILL).ok();
@@ -54,7 +56,7 @@ impl Drop for Folder {
 }
 
 /// Returns the leader of the process group that a note is about.
-pub fn leader_of(note: &Path) -> Option<Pid> {
+pub(crate) fn leader_of(note: &Path) -> Option<Pid> {
     let note: Value = serde_json::from_slice(&std::fs::read(note).ok()?).ok()?;
     let id = i32::try_from(note["pid"].as_i64()?).ok()?;
     Some(Pid::from_raw(id)).filter(|_| id > 1)
@@ -62,31 +64,34 @@ pub fn leader_of(note: &Path) -> Option<Pid> {
 
 /// One answer, read to its end.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub text: String,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
 }
 
 impl Answer {
     /// Returns the body as JSON, or null where it is none.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or(Value::Null)
     }
 
     /// Returns the id of the deployment that the change has set off.
-    pub fn deployment(&self) -> String {
-        let id = self.headers.get("marathon-deployment-id").expect("a change names its deployment");
+    pub(crate) fn deployment(&self) -> String {
+        let id = self
+            .headers
+            .get("marathon-deployment-id")
+            .expect("a change names its deployment");
         id.to_str().expect("an id is ASCII").to_owned()
     }
 }
 
 impl Marathon {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_with(|_| ()).await
     }
 
-    pub async fn start_with(adjust: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn start_with(adjust: impl FnOnce(&mut Config)) -> Self {
         let folder = Folder(TempDir::new().expect("a temporary folder"));
         let mut config = config(&folder);
         adjust(&mut config);
@@ -94,23 +99,23 @@ impl Marathon {
         Self { engine, folder }
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send("GET", path, "").await
     }
 
-    pub async fn post(&self, path: &str, body: Value) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
         self.send("POST", path, &body.to_string()).await
     }
 
-    pub async fn put(&self, path: &str, body: Value) -> Answer {
+    pub(crate) async fn put(&self, path: &str, body: Value) -> Answer {
         self.send("PUT", path, &body.to_string()).await
     }
 
-    pub async fn delete(&self, path: &str) -> Answer {
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
         self.send("DELETE", path, "").await
     }
 
-    pub async fn send(&self, method: &str, path: &str, body: &str) -> Answer {
+    pub(crate) async fn send(&self, method: &str, path: &str, body: &str) -> Answer {
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -129,59 +134,74 @@ impl Marathon {
     }
 
     /// Sends a request on a connection of its own.
-    pub async fn exchange(&self, request: Request<Full<Bytes>>) -> Response<hyper::body::Incoming> {
-        let stream = TcpStream::connect(self.engine.address()).await.expect("the engine listens");
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("HTTP");
+    pub(crate) async fn exchange(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Response<hyper::body::Incoming> {
+        let stream = TcpStream::connect(self.engine.address())
+            .await
+            .expect("the engine listens");
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .expect("HTTP");
         tokio::spawn(connection);
-        sender.send_request(request).await.expect("the engine answers")
+        sender
+            .send_request(request)
+            .await
+            .expect("the engine answers")
     }
 
     /// Creates an app and waits until its deployment is over.
-    pub async fn run(&self, app: Value) {
+    pub(crate) async fn run(&self, app: Value) {
         let answer = self.post("/v2/apps", app).await;
         assert_eq!(answer.status, 201, "{}", answer.text);
         self.wait_for_deployments().await;
     }
 
-    pub async fn wait_for_deployments(&self) {
+    pub(crate) async fn wait_for_deployments(&self) {
         eventually("no deployment is left", || async {
             (self.get("/v2/deployments").await.json() == json!([])).then_some(())
         })
         .await;
     }
 
-    pub async fn app(&self, id: &str) -> Value {
+    pub(crate) async fn app(&self, id: &str) -> Value {
         self.get(&format!("/v2/apps{id}")).await.json()["app"].clone()
     }
 
-    pub async fn tasks(&self, id: &str) -> Vec<Value> {
+    pub(crate) async fn tasks(&self, id: &str) -> Vec<Value> {
         let tasks = self.get(&format!("/v2/apps{id}/tasks")).await.json()["tasks"].clone();
         tasks.as_array().cloned().unwrap_or_default()
     }
 
-    pub async fn task_ids(&self, id: &str) -> Vec<String> {
-        self.tasks(id).await.iter().map(|task| text(&task["id"])).collect()
+    pub(crate) async fn task_ids(&self, id: &str) -> Vec<String> {
+        self.tasks(id)
+            .await
+            .iter()
+            .map(|task| text(&task["id"]))
+            .collect()
     }
 
     /// Returns the tasks of all apps, also of those that have been removed.
-    pub async fn all_tasks(&self) -> Vec<Value> {
+    pub(crate) async fn all_tasks(&self) -> Vec<Value> {
         let tasks = self.get("/v2/tasks").await.json()["tasks"].clone();
         tasks.as_array().cloned().expect("a list of tasks")
     }
 
     /// Waits until a file in a task's sandbox has a whole last line and returns it.
-    pub async fn sandbox_file(&self, task: &str, name: &str) -> String {
+    pub(crate) async fn sandbox_file(&self, task: &str, name: &str) -> String {
         let path = self.folder.path().join("sandboxes").join(task).join(name);
         eventually(&format!("{name} is written"), || async {
-            std::fs::read_to_string(&path).ok().filter(|text| text.ends_with('\n'))
+            std::fs::read_to_string(&path)
+                .ok()
+                .filter(|text| text.ends_with('\n'))
         })
         .await
     }
 }
 
 /// Returns the settings of an engine for one test.
-pub fn config(folder: &Folder) -> Config {
+pub(crate) fn config(folder: &Folder) -> Config {
     let first = NEXT_PORTS.fetch_add(PORTS_EACH, Ordering::Relaxed);
     let mut config = Config::new(folder.path());
     config.listen = ([127, 0, 0, 1], 0).into();
@@ -190,7 +210,10 @@ pub fn config(folder: &Folder) -> Config {
 }
 
 /// Looks again and again until there is something to return.
-pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, look: impl Fn() -> F) -> T {
+pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    look: impl Fn() -> F,
+) -> T {
     let began = Instant::now();
     loop {
         if let Some(seen) = look().await {
@@ -202,17 +225,20 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, look: impl
 }
 
 /// Returns a JSON text.
-pub fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_else(|| panic!("not a text: {value}")).to_owned()
+pub(crate) fn text(value: &Value) -> String {
+    value
+        .as_str()
+        .unwrap_or_else(|| panic!("not a text: {value}"))
+        .to_owned()
 }
 
 /// Returns an app that does nothing, for ever.
-pub fn sleeper(id: &str, instances: u32) -> Value {
+pub(crate) fn sleeper(id: &str, instances: u32) -> Value {
     json!({ "id": id, "cmd": "exec sleep 1000", "instances": instances, "cpus": 0.1, "mem": 16 })
 }
 
 /// Returns whether a process exists and is not a zombie.
-pub fn is_alive(pid: &str) -> bool {
+pub(crate) fn is_alive(pid: &str) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
     stat.is_ok_and(|stat| !stat.contains(") Z "))
 }

@@ -10,7 +10,9 @@ use crate::harness::{Marathon, eventually, sleeper, text};
 async fn a_task_without_a_result_is_neither_healthy_nor_unhealthy() {
     let marathon = Marathon::start().await;
     // A check that has not answered yet: the first probe hangs.
-    marathon.post("/v2/apps", checked(&json!({ "value": "sleep 20" }), 300, 3)).await;
+    marathon
+        .post("/v2/apps", checked(&json!({ "value": "sleep 20" }), 300, 3))
+        .await;
 
     let app = eventually("the task runs", || async {
         let app = marathon.app("/a").await;
@@ -27,11 +29,15 @@ async fn a_task_without_a_result_is_neither_healthy_nor_unhealthy() {
 #[tokio::test(flavor = "multi_thread")]
 async fn failures_in_the_grace_period_show_an_empty_dead_result() {
     let marathon = Marathon::start().await;
-    marathon.post("/v2/apps", checked(&json!({ "value": "false" }), 300, 1)).await;
+    marathon
+        .post("/v2/apps", checked(&json!({ "value": "false" }), 300, 1))
+        .await;
 
     let result = eventually("a result is there", || async {
         let tasks = marathon.tasks("/a").await;
-        tasks.first().and_then(|task| task["healthCheckResults"].get(0).cloned())
+        tasks
+            .first()
+            .and_then(|task| task["healthCheckResults"].get(0).cloned())
     })
     .await;
 
@@ -69,7 +75,10 @@ async fn http_and_tcp_checks_ask_the_tasks_host_port() {
     assert_eq!(task["healthCheckResults"].as_array().map(Vec::len), Some(2));
     assert_eq!(marathon.app("/web").await["tasksHealthy"], 1);
     assert!(text(&task["healthCheckResults"][0]["firstSuccess"]).ends_with('Z'));
-    assert!(began.elapsed() < Duration::from_secs(9), "start-up is noticed before an interval");
+    assert!(
+        began.elapsed() < Duration::from_secs(9),
+        "start-up is noticed before an interval"
+    );
     marathon.engine.stop().await;
 }
 
@@ -92,12 +101,20 @@ async fn a_task_that_fails_its_http_check_is_killed_on_the_failure_after_the_las
     .await;
 
     let next = eventually("the task was replaced", || async {
-        marathon.task_ids("/a").await.into_iter().find(|task| *task != first)
+        marathon
+            .task_ids("/a")
+            .await
+            .into_iter()
+            .find(|task| *task != first)
     })
     .await;
 
     // Three counted failures lie two intervals apart; two would take only one.
-    assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() >= Duration::from_secs(2),
+        "{:?}",
+        began.elapsed()
+    );
     assert_eq!(next, first.replace("._app.1", "._app.2"));
     let failure = marathon.app("/a").await["lastTaskFailure"].clone();
     assert!(text(&failure["message"]).starts_with("Task was killed since health check failed."));
@@ -112,7 +129,12 @@ async fn a_healthy_task_that_turns_sick_is_shown_as_such() {
     marathon.run(app).await;
     let task = marathon.task_ids("/a").await.remove(0);
 
-    let sick = marathon.folder.path().join("sandboxes").join(&task).join("sick");
+    let sick = marathon
+        .folder
+        .path()
+        .join("sandboxes")
+        .join(&task)
+        .join("sick");
     std::fs::write(sick, "").expect("the sandbox is there");
     let result = eventually("the check fails", || async {
         let result = marathon.tasks("/a").await[0]["healthCheckResults"][0].clone();
@@ -136,7 +158,10 @@ async fn a_command_that_hangs_is_a_failure_after_its_timeout() {
 
     let cause = eventually("the failure is counted", || async {
         let tasks = marathon.tasks("/a").await;
-        let cause = tasks.first()?["healthCheckResults"].get(0)?.get("lastFailureCause")?.clone();
+        let cause = tasks.first()?["healthCheckResults"]
+            .get(0)?
+            .get("lastFailureCause")?
+            .clone();
         Some(cause)
     })
     .await;

@@ -15,11 +15,16 @@ async fn a_task_that_handles_sigterm_ends_by_itself_within_its_grace_period() {
     marathon.sandbox_file(&task, "stdout").await;
 
     let began = Instant::now();
-    marathon.post("/v2/tasks/delete?scale=true", json!({ "ids": [task] })).await;
+    marathon
+        .post("/v2/tasks/delete?scale=true", json!({ "ids": [task] }))
+        .await;
     marathon.wait_for_deployments().await;
 
     assert!(began.elapsed() < Duration::from_secs(20));
-    assert_eq!(marathon.sandbox_file(&task, "stdout").await, "up\ndrained\n");
+    assert_eq!(
+        marathon.sandbox_file(&task, "stdout").await,
+        "up\ndrained\n"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -36,7 +41,9 @@ async fn a_task_that_ignores_sigterm_is_killed_with_its_whole_group_after_the_gr
     .await;
 
     let began = Instant::now();
-    marathon.post("/v2/tasks/delete?scale=true", json!({ "ids": [task] })).await;
+    marathon
+        .post("/v2/tasks/delete?scale=true", json!({ "ids": [task] }))
+        .await;
     let dying = marathon.tasks("/a").await;
     let alive_in_grace = pids.lines().all(is_alive);
     marathon.wait_for_deployments().await;
@@ -57,10 +64,15 @@ async fn the_rest_of_a_group_keeps_the_grace_period_of_its_leader() {
     let task = marathon.task_ids("/a").await.remove(0);
     marathon.sandbox_file(&task, "stdout").await;
 
-    marathon.post("/v2/tasks/delete?scale=true", json!({ "ids": [task] })).await;
+    marathon
+        .post("/v2/tasks/delete?scale=true", json!({ "ids": [task] }))
+        .await;
     marathon.wait_for_deployments().await;
 
-    assert_eq!(marathon.sandbox_file(&task, "stdout").await, "up\ndrained\n");
+    assert_eq!(
+        marathon.sandbox_file(&task, "stdout").await,
+        "up\ndrained\n"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -69,9 +81,15 @@ async fn a_killed_task_without_scale_is_followed_by_its_next_incarnation_at_once
     marathon.run(sleeper("/a", 1)).await;
     let task = marathon.task_ids("/a").await.remove(0);
 
-    let killed = marathon.delete(&format!("/v2/apps/a/tasks/{task}?scale=false")).await;
+    let killed = marathon
+        .delete(&format!("/v2/apps/a/tasks/{task}?scale=false"))
+        .await;
     let next = eventually("the next incarnation is there", || async {
-        marathon.task_ids("/a").await.into_iter().find(|id| *id != task)
+        marathon
+            .task_ids("/a")
+            .await
+            .into_iter()
+            .find(|id| *id != task)
     })
     .await;
 
@@ -103,7 +121,12 @@ async fn naming_a_task_twice_lowers_the_count_once() {
     marathon.run(sleeper("/a", 3)).await;
     let task = marathon.task_ids("/a").await.remove(0);
 
-    marathon.post("/v2/tasks/delete?scale=true", json!({ "ids": [task, task] })).await;
+    marathon
+        .post(
+            "/v2/tasks/delete?scale=true",
+            json!({ "ids": [task, task] }),
+        )
+        .await;
     marathon.wait_for_deployments().await;
 
     assert_eq!(marathon.app("/a").await["instances"], 2);

@@ -1,5 +1,8 @@
 //! Refused requests: status and body of each kind.
 
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Request;
 use serde_json::{Value, json};
 
 use crate::harness::{Marathon, sleeper};
@@ -44,7 +47,11 @@ async fn unknown_things_are_404_with_marathons_words() {
     ];
     for (method, path, body) in cases {
         let answer = marathon.send(method, &path, "").await;
-        assert_eq!((answer.status.as_u16(), answer.json()), (404, body), "{method} {path}");
+        assert_eq!(
+            (answer.status.as_u16(), answer.json()),
+            (404, body),
+            "{method} {path}"
+        );
     }
 }
 
@@ -66,7 +73,10 @@ async fn an_app_that_exists_is_a_409_without_deployments() {
     let answer = marathon.post("/v2/apps", sleeper("/a", 0)).await;
 
     assert_eq!(answer.status, 409);
-    assert_eq!(answer.json(), json!({ "message": "An app with id [/a] already exists." }));
+    assert_eq!(
+        answer.json(),
+        json!({ "message": "An app with id [/a] already exists." })
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -95,7 +105,10 @@ async fn all_mistakes_of_a_body_are_reported_at_once() {
     let body = answer.json();
     assert_eq!(body["message"], "Object is not valid");
     let details = body["details"].as_array().cloned().unwrap_or_default();
-    let paths: Vec<&str> = details.iter().filter_map(|detail| detail["path"].as_str()).collect();
+    let paths: Vec<&str> = details
+        .iter()
+        .filter_map(|detail| detail["path"].as_str())
+        .collect();
     for path in [
         "/id",
         "/",
@@ -116,7 +129,9 @@ async fn all_mistakes_of_a_body_are_reported_at_once() {
 async fn wrong_types_and_broken_json_are_told_apart() {
     let marathon = Marathon::start().await;
 
-    let wrong = marathon.post("/v2/apps", json!({ "id": 1, "cmd": "sleep 1" })).await;
+    let wrong = marathon
+        .post("/v2/apps", json!({ "id": 1, "cmd": "sleep 1" }))
+        .await;
     let broken = marathon.send("POST", "/v2/apps", "{\"id\":").await;
 
     assert_eq!(wrong.status, 422);
@@ -138,9 +153,18 @@ async fn killing_refuses_contradictions_and_malformed_ids_as_a_whole() {
     marathon.run(sleeper("/a", 1)).await;
     let task = marathon.task_ids("/a").await.remove(0);
 
-    let both = marathon.post("/v2/tasks/delete?scale=true&wipe=true", json!({ "ids": [] })).await;
-    let bad = marathon.post("/v2/tasks/delete", json!({ "ids": [task, "malformed"] })).await;
-    let none = marathon.post("/v2/tasks/delete", json!({ "ids": ["a.unknown"] })).await;
+    let both = marathon
+        .post(
+            "/v2/tasks/delete?scale=true&wipe=true",
+            json!({ "ids": [] }),
+        )
+        .await;
+    let bad = marathon
+        .post("/v2/tasks/delete", json!({ "ids": [task, "malformed"] }))
+        .await;
+    let none = marathon
+        .post("/v2/tasks/delete", json!({ "ids": ["a.unknown"] }))
+        .await;
 
     assert_eq!(both.status, 400);
     assert_eq!(
@@ -148,7 +172,10 @@ async fn killing_refuses_contradictions_and_malformed_ids_as_a_whole() {
         json!({ "message": "You cannot use scale and wipe at the same time." })
     );
     assert_eq!(bad.status, 400);
-    assert_eq!((none.status.as_u16(), none.json()), (200, json!({ "tasks": [] })));
+    assert_eq!(
+        (none.status.as_u16(), none.json()),
+        (200, json!({ "tasks": [] }))
+    );
     assert_eq!(marathon.task_ids("/a").await, [task]);
     marathon.engine.stop().await;
 }
@@ -174,9 +201,27 @@ async fn a_version_must_be_a_time_and_stand_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_beyond_the_limit_is_refused() {
     let marathon = Marathon::start().await;
-    let body = format!("{{\"id\":\"a\",\"cmd\":\"{}\"}}", "x".repeat(5 * 1024 * 1024));
+    let body = format!(
+        "{{\"id\":\"a\",\"cmd\":\"{}\"}}",
+        "x".repeat(5 * 1024 * 1024)
+    );
 
     let answer = marathon.send("POST", "/v2/apps", &body).await;
 
     assert_eq!(answer.status, 413);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_web_page_from_elsewhere_may_not_start_anything() {
+    let marathon = Marathon::start().await;
+    let request = Request::post("/v2/apps")
+        .header("host", "engine")
+        .header("origin", "http://evil.example")
+        .body(Full::<Bytes>::from(sleeper("/a", 0).to_string()))
+        .expect("the request is well formed");
+
+    let response = marathon.exchange(request).await;
+
+    assert_eq!(response.status(), 403);
+    assert_eq!(marathon.get("/v2/apps").await.json(), json!({ "apps": [] }));
 }

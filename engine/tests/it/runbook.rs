@@ -10,11 +10,18 @@ async fn the_runbook_replaces_blue_by_green() {
     marathon.run(checked("/blue-myapp", 2)).await;
 
     // 1, 2: launch green with no instance, then scale it.
-    let created = marathon.send("POST", "/v2/apps/", &checked("/green-myapp", 0).to_string()).await;
+    let created = marathon
+        .send("POST", "/v2/apps/", &checked("/green-myapp", 0).to_string())
+        .await;
     assert_eq!(created.status, 201);
     assert_eq!(created.json()["deployments"][0]["id"], created.deployment());
     marathon.wait_for_deployments().await;
-    let scaled = marathon.put("/v2/apps//green-myapp?force=False", json!({ "instances": 2 })).await;
+    let scaled = marathon
+        .put(
+            "/v2/apps//green-myapp?force=False",
+            json!({ "instances": 2 }),
+        )
+        .await;
     assert_eq!(scaled.status, 200);
 
     // 3, 4: wait until every task has a result and all are alive.
@@ -24,7 +31,10 @@ async fn the_runbook_replaces_blue_by_green() {
     })
     .await;
     for task in marathon.tasks("/green-myapp").await {
-        let results = task["healthCheckResults"].as_array().cloned().unwrap_or_default();
+        let results = task["healthCheckResults"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
         assert_eq!(results.len(), 1);
         assert_eq!(results[0]["alive"], true);
     }
@@ -33,7 +43,9 @@ async fn the_runbook_replaces_blue_by_green() {
     for left in [1, 0] {
         let victim = marathon.task_ids("/blue-myapp").await.remove(0);
         let body = json!({ "ids": [victim] });
-        let killed = marathon.post("/marathon/v2/tasks/delete?scale=True", body).await;
+        let killed = marathon
+            .post("/marathon/v2/tasks/delete?scale=True", body)
+            .await;
         assert_eq!(killed.status, 200, "{}", killed.text);
         assert_eq!(text(&killed.json()["deploymentId"]), killed.deployment());
         assert_eq!(marathon.app("/blue-myapp").await["instances"], left);

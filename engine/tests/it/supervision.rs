@@ -28,7 +28,11 @@ async fn a_task_sees_marathons_environment_and_nothing_of_the_engines() {
     .await;
 
     let lines: Vec<&str> = environment.lines().collect();
-    let sandbox = marathon.folder.path().canonicalize().expect("the folder is there");
+    let sandbox = marathon
+        .folder
+        .path()
+        .canonicalize()
+        .expect("the folder is there");
     let sandbox = sandbox.join("sandboxes").join(&id);
     for expected in [
         format!("MESOS_TASK_ID={id}"),
@@ -46,9 +50,15 @@ async fn a_task_sees_marathons_environment_and_nothing_of_the_engines() {
         format!("PORT_WEB={}", task["ports"][0]),
         "COLOUR=green".to_owned(),
     ] {
-        assert!(lines.contains(&expected.as_str()), "{expected} in {lines:?}");
+        assert!(
+            lines.contains(&expected.as_str()),
+            "{expected} in {lines:?}"
+        );
     }
-    assert!(!lines.iter().any(|line| line.starts_with("CARGO")), "{lines:?}");
+    assert!(
+        !lines.iter().any(|line| line.starts_with("CARGO")),
+        "{lines:?}"
+    );
     marathon.engine.stop().await;
 }
 
@@ -82,11 +92,18 @@ async fn a_crashed_task_comes_back_as_the_next_incarnation_after_its_backoff() {
     })
     .await;
     let second = eventually("the next incarnation runs", || async {
-        marathon.task_ids("/a").await.into_iter().find(|task| *task != first)
+        marathon
+            .task_ids("/a")
+            .await
+            .into_iter()
+            .find(|task| *task != first)
     })
     .await;
 
-    assert_eq!(queued["delay"], json!({ "timeLeftSeconds": 1, "overdue": false }));
+    assert_eq!(
+        queued["delay"],
+        json!({ "timeLeftSeconds": 1, "overdue": false })
+    );
     assert_eq!(queued["count"], 1);
     assert_eq!(second, first.replace("._app.1", "._app.2"));
     let failure = marathon.app("/a").await["lastTaskFailure"].clone();
@@ -124,7 +141,12 @@ async fn a_backoff_can_be_cut_short() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_that_is_not_there_fails_with_a_reason() {
     let marathon = Marathon::start().await;
-    marathon.post("/v2/apps", json!({ "id": "a", "args": ["/no/such/program"] })).await;
+    marathon
+        .post(
+            "/v2/apps",
+            json!({ "id": "a", "args": ["/no/such/program"] }),
+        )
+        .await;
 
     let failure = eventually("the failure is shown", || async {
         let app = marathon.app("/a").await;
@@ -133,7 +155,10 @@ async fn a_program_that_is_not_there_fails_with_a_reason() {
     .await;
 
     assert_eq!(failure["state"], "TASK_FAILED");
-    assert!(text(&failure["message"]).contains("No such file"), "{failure}");
+    assert!(
+        text(&failure["message"]).contains("No such file"),
+        "{failure}"
+    );
     marathon.engine.stop().await;
 }
 
@@ -152,7 +177,9 @@ async fn what_a_leader_leaves_behind_is_killed_with_it() {
     .await;
 
     assert_eq!(failure["message"], "Command exited with status 3");
-    let child = marathon.sandbox_file(&text(&failure["taskId"]), "stdout").await;
+    let child = marathon
+        .sandbox_file(&text(&failure["taskId"]), "stdout")
+        .await;
     assert!(!is_alive(&child));
     marathon.engine.stop().await;
 }
@@ -188,7 +215,9 @@ async fn an_engine_ends_what_a_killed_one_left_behind() {
     drop(engine);
     assert!(is_alive(&pid));
 
-    let next = Engine::start(config(&folder)).await.expect("the next engine starts");
+    let next = Engine::start(config(&folder))
+        .await
+        .expect("the next engine starts");
 
     assert!(!is_alive(&pid));
     next.stop().await;
@@ -200,12 +229,19 @@ async fn a_state_folder_serves_one_engine_at_a_time() {
 
     let second = Engine::start(config(&marathon.folder)).await;
 
-    assert!(matches!(second, Err(teal_engine::StartError::StateDirInUse { .. })), "{second:?}");
+    assert!(
+        matches!(second, Err(teal_engine::StartError::StateDirInUse { .. })),
+        "{second:?}"
+    );
 }
 
 /// Kills a task's process from outside.
 fn crash(marathon: &Marathon, task: &str) {
-    let note = marathon.folder.path().join("processes").join(format!("{task}.json"));
+    let note = marathon
+        .folder
+        .path()
+        .join("processes")
+        .join(format!("{task}.json"));
     let leader = leader_of(&note).expect("a running task has a note");
     kill(leader, Signal::SIGKILL).expect("the process is ours");
 }

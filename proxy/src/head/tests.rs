@@ -196,10 +196,12 @@ proptest! {
     fn reading_heads_never_panics(
         bytes in prop_oneof![nearly_a_head(), prop::collection::vec(any::<u8>(), 0..200)],
     ) {
+        // No other bytes than a whole head are ever read in earnest.
+        let whole = Search::default().find_end(&bytes) == Ok(Some(bytes.len()));
         let mut out = Vec::new();
         let as_request = read_request(&bytes, ORIGIN, &mut out);
         // What is passed on must be readable, and mean the same.
-        if let Ok(first) = as_request {
+        if let (true, Ok(first)) = (whole, as_request) {
             let mut again = Vec::new();
             let second = read_request(&out, ORIGIN, &mut again).expect("it was just written");
             prop_assert_eq!(&first.body, &second.body);
@@ -207,7 +209,7 @@ proptest! {
             prop_assert_eq!(Search::default().find_end(&out), Ok(Some(out.len())));
         }
         let mut out = Vec::new();
-        if read_response(&bytes, ASKED, &mut out).is_ok() {
+        if read_response(&bytes, ASKED, &mut out).is_ok() && whole {
             prop_assert_eq!(Search::default().find_end(&out), Ok(Some(out.len())));
         }
     }

@@ -145,7 +145,12 @@ async fn a_deleted_pool_is_closed_and_its_exchanges_are_finished() {
     admin(&world.proxy, "POST", "/v1/pools/p/change", "{}")
         .await
         .json(404);
-    eventually(async || TcpStream::connect(world.listen).await.is_err()).await;
+    assert!(TcpStream::connect(world.listen).await.is_err());
+    // The address is free again at once.
+    let body = json!({ "listen": world.listen }).to_string();
+    admin(&world.proxy, "PUT", "/v1/pools/p", &body)
+        .await
+        .json(201);
     client.send("go").await;
 
     client.expect("abc").await;

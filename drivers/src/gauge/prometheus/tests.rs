@@ -47,7 +47,9 @@ fn what_is_not_said_is_unknown_with_a_reason() {
         ("queue_length 0", "is not a gauge's name"),
         ("", "is not a gauge's name"),
     ] {
-        let Pending::Unknown(why) = prometheus(PAGE, gauge) else { panic!("{gauge} was read") };
+        let Pending::Unknown(why) = prometheus(PAGE, gauge) else {
+            panic!("{gauge} was read")
+        };
         assert!(why.contains(reason), "{gauge}: {why}");
     }
 }

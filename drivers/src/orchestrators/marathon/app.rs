@@ -129,15 +129,24 @@ pub(super) struct Clock {
 
 impl Clock {
     pub(super) fn of(answer: &Answer) -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let now = Moment(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
-        Self { now, ahead: answer.date.map(|date| i128::from(now.0) - i128::from(date.0)) }
+        Self {
+            now,
+            ahead: answer
+                .date
+                .map(|date| i128::from(now.0) - i128::from(date.0)),
+        }
     }
 
     /// Returns a moment of Marathon's clock in ours; None when it is not known how they stand to each other.
     fn ours(&self, theirs: Moment) -> Option<Moment> {
         let ours = i128::from(theirs.0) + self.ahead?;
-        u64::try_from(ours).ok().map(|ours| Moment(ours).min(self.now))
+        u64::try_from(ours)
+            .ok()
+            .map(|ours| Moment(ours).min(self.now))
     }
 }
 
@@ -152,29 +161,43 @@ impl App {
 
     /// Returns the ids of the deployments that lock the app.
     pub(super) fn locked_by(&self) -> Vec<String> {
-        self.deployments.iter().flatten().map(|deployment| deployment.id.clone()).collect()
+        self.deployments
+            .iter()
+            .flatten()
+            .map(|deployment| deployment.id.clone())
+            .collect()
     }
 
     /// Returns the app as a revision, or why its answer cannot be trusted.
     pub(super) fn sighting(&self, clock: &Clock) -> Result<RevisionSighting, String> {
         let told = self.tasks_running.unwrap_or(0) + self.tasks_staged.unwrap_or(0);
         if self.tasks.is_none() && told > 0 {
-            return Err(format!("{} lists no tasks and counts {told} of them", self.id));
+            return Err(format!(
+                "{} lists no tasks and counts {told} of them",
+                self.id
+            ));
         }
         let tasks = self.tasks.iter().flatten();
         Ok(RevisionSighting {
             id: RevisionId(self.id.clone()),
             wanted: self.instances,
-            locked: self.deployments.as_ref().is_some_and(|them| !them.is_empty()),
+            locked: self
+                .deployments
+                .as_ref()
+                .is_some_and(|them| !them.is_empty()),
             checked: self.checks() > 0,
-            instances: tasks.filter_map(|task| self.instance(task, clock)).collect(),
+            instances: tasks
+                .filter_map(|task| self.instance(task, clock))
+                .collect(),
         })
     }
 
     /// Returns a task as an instance; None when it has come to its end.
     fn instance(&self, task: &Task, clock: &Clock) -> Option<InstanceSighting> {
         let health = task.health(self.checks());
-        let settled = (health == Health::Healthy).then(|| task.healthy_since()).flatten();
+        let settled = (health == Health::Healthy)
+            .then(|| task.healthy_since())
+            .flatten();
         Some(InstanceSighting {
             id: InstanceId(task.id.clone()),
             phase: task.phase()?,
@@ -192,7 +215,10 @@ impl App {
     /// A task keeps the version it was launched at, and a mere change of scale makes a new one of the app: only the
     /// last change of configuration counts.
     fn runs_latest(&self, task: &Task) -> bool {
-        let changed = self.version_info.as_ref().and_then(|info| info.last_config_change_at.as_ref());
+        let changed = self
+            .version_info
+            .as_ref()
+            .and_then(|info| info.last_config_change_at.as_ref());
         match (&task.version, changed, &self.version) {
             (Some(task), Some(changed), _) => match (moment(task), moment(changed)) {
                 (Some(task), Some(changed)) => task >= changed,
@@ -206,7 +232,11 @@ impl App {
     fn addresses(&self, task: &Task) -> Vec<Address> {
         let host_ports = task.ports.as_deref().unwrap_or_default();
         let on_host = |port: &u16| address(task.host.as_deref(), *port);
-        let own_ip = task.ip_addresses.iter().flatten().find_map(|ip| ip.ip_address.as_deref());
+        let own_ip = task
+            .ip_addresses
+            .iter()
+            .flatten()
+            .find_map(|ip| ip.ip_address.as_deref());
         if !self.has_own_network() && (!host_ports.is_empty() || own_ip.is_none()) {
             return host_ports.iter().filter_map(on_host).collect();
         }
@@ -216,13 +246,25 @@ impl App {
             None => address(own_ip, mapping.container_port.filter(|port| *port > 0)?),
         };
         let mapped: Vec<_> = self.mappings().iter().filter_map(of_mapping).collect();
-        if mapped.is_empty() { self.discovered(own_ip) } else { mapped }
+        if mapped.is_empty() {
+            self.discovered(own_ip)
+        } else {
+            mapped
+        }
     }
 
     fn discovered(&self, own_ip: Option<&str>) -> Vec<Address> {
-        let discovery = self.ip_address.as_ref().and_then(|ip| ip.discovery.as_ref());
-        let ports = discovery.and_then(|discovery| discovery.ports.as_deref()).unwrap_or_default();
-        ports.iter().filter_map(|port| address(own_ip, port.number?)).collect()
+        let discovery = self
+            .ip_address
+            .as_ref()
+            .and_then(|ip| ip.discovery.as_ref());
+        let ports = discovery
+            .and_then(|discovery| discovery.ports.as_deref())
+            .unwrap_or_default();
+        ports
+            .iter()
+            .filter_map(|port| address(own_ip, port.number?))
+            .collect()
     }
 
     fn has_own_network(&self) -> bool {
@@ -231,9 +273,18 @@ impl App {
     }
 
     fn mappings(&self) -> &[PortMapping] {
-        let Some(container) = &self.container else { return &[] };
-        let older = container.docker.as_ref().and_then(|docker| docker.port_mappings.as_deref());
-        container.port_mappings.as_deref().or(older).unwrap_or_default()
+        let Some(container) = &self.container else {
+            return &[];
+        };
+        let older = container
+            .docker
+            .as_ref()
+            .and_then(|docker| docker.port_mappings.as_deref());
+        container
+            .port_mappings
+            .as_deref()
+            .or(older)
+            .unwrap_or_default()
     }
 }
 
@@ -241,15 +292,24 @@ impl Task {
     fn phase(&self) -> Option<Phase> {
         let Some(state) = &self.state else {
             // Before 1.1 a task has no state, and `startedAt` appears when it first runs.
-            return Some(if self.started_at.is_some() { Phase::Running } else { Phase::Starting });
+            return Some(if self.started_at.is_some() {
+                Phase::Running
+            } else {
+                Phase::Starting
+            });
         };
         match state.as_str() {
             "TASK_CREATED" | "TASK_SCHEDULED" | "TASK_PROVISIONED" | "TASK_STAGING"
             | "TASK_STARTING" => Some(Phase::Starting),
             "TASK_RUNNING" => Some(Phase::Running),
             "TASK_KILLING" => Some(Phase::Stopping),
-            "TASK_GONE" | "TASK_GONE_BY_OPERATOR" | "TASK_DROPPED" | "TASK_ERROR"
-            | "TASK_FAILED" | "TASK_FINISHED" | "TASK_KILLED" => None,
+            "TASK_GONE"
+            | "TASK_GONE_BY_OPERATOR"
+            | "TASK_DROPPED"
+            | "TASK_ERROR"
+            | "TASK_FAILED"
+            | "TASK_FINISHED"
+            | "TASK_KILLED" => None,
             // TASK_UNREACHABLE, TASK_UNKNOWN, TASK_LOST, and what a later Mesos may add: it may still run.
             _ => Some(Phase::Unreachable),
         }
@@ -263,7 +323,10 @@ impl Task {
         if self.results().any(CheckResult::is_dead) {
             return Health::Unhealthy;
         }
-        let alive = self.results().filter(|result| result.alive == Some(true)).count();
+        let alive = self
+            .results()
+            .filter(|result| result.alive == Some(true))
+            .count();
         if checks > 0 && alive >= checks && alive == self.results().count() {
             Health::Healthy
         } else {
@@ -309,7 +372,11 @@ fn moment(timestamp: &str) -> Option<Moment> {
 fn address(host: Option<&str>, port: u16) -> Option<Address> {
     let host = host.filter(|host| !host.is_empty())?;
     let bare_v6 = host.contains(':') && !host.starts_with('[');
-    Some(Address(if bare_v6 { format!("[{host}]:{port}") } else { format!("{host}:{port}") }))
+    Some(Address(if bare_v6 {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }))
 }
 
 #[cfg(test)]

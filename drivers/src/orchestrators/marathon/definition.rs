@@ -40,12 +40,13 @@ fn drop_nulls(value: &mut Value) {
 
 /// Up to 1.4 an app shows the older and the newer form of a field, and refuses both when it is posted.
 fn drop_twice_told(app: &mut Map<String, Value>) {
-    for (older, newer) in [("uris", "fetch"), ("ports", "portDefinitions")] {
-        if is_empty_list(app.get(newer)) && !is_empty_list(app.get(older)) && newer == "fetch" {
-            app.shift_remove(newer);
-        } else if !is_empty_list(app.get(newer)) {
-            app.shift_remove(older);
-        }
+    if !is_empty_list(app.get("fetch")) {
+        app.shift_remove("uris");
+    } else if !is_empty_list(app.get("uris")) {
+        app.shift_remove("fetch");
+    }
+    if !is_empty_list(app.get("portDefinitions")) {
+        app.shift_remove("ports");
     }
     for key in ["uris", "storeUrls"] {
         if is_empty_list(app.get(key)) {
@@ -86,15 +87,24 @@ mod tests {
     #[test]
     fn of_two_forms_of_a_field_the_one_that_says_something_stays() {
         for (shown, expected) in [
-            (json!({ "uris": ["u"], "fetch": [{ "uri": "u" }] }), json!({ "fetch": [{ "uri": "u" }] })),
-            (json!({ "uris": ["u"], "fetch": [] }), json!({ "uris": ["u"] })),
+            (
+                json!({ "uris": ["u"], "fetch": [{ "uri": "u" }] }),
+                json!({ "fetch": [{ "uri": "u" }] }),
+            ),
+            (
+                json!({ "uris": ["u"], "fetch": [] }),
+                json!({ "uris": ["u"] }),
+            ),
             (json!({ "uris": [], "storeUrls": [] }), json!({})),
             (
                 json!({ "ports": [10000], "portDefinitions": [{ "port": 10000 }] }),
                 json!({ "portDefinitions": [{ "port": 10000 }] }),
             ),
             (json!({ "ports": [10000] }), json!({ "ports": [10000] })),
-            (json!({ "ports": [], "portDefinitions": [] }), json!({ "ports": [], "portDefinitions": [] })),
+            (
+                json!({ "ports": [], "portDefinitions": [] }),
+                json!({ "ports": [], "portDefinitions": [] }),
+            ),
         ] {
             assert_eq!(Value::Object(postable(&shown)), expected, "{shown}");
         }

@@ -1,5 +1,8 @@
 //! Marathon's event stream, as a cue to look again and nothing else: events come late, out of order, or not at all
 //! (mesosphere/marathon#2878, #5394), and a stream can die without a sign (mesosphere/marathon-lb#238).
+//!
+//! A standby of Marathon 1.7 and later sends us on to the leader's own address. That is not followed: without a stream
+//! the caller looks at intervals, which is slower and no less right.
 
 use crate::DriverError;
 use crate::http::Client;
@@ -48,14 +51,25 @@ impl Drop for Reader {
 
 impl Events {
     pub(super) fn new(client: Client) -> Self {
-        Self { client, cue: Arc::default(), reader: OnceLock::new() }
+        Self {
+            client,
+            cue: Arc::default(),
+            reader: OnceLock::new(),
+        }
     }
 
     /// Counts only events that speak of these revisions from here on.
     pub(super) fn watch(&self, revisions: &[RevisionId]) {
-        let mut watched = self.cue.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watched = self
+            .cue
+            .watched
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if watched.len() != revisions.len() || revisions.iter().any(|r| !watched.contains(&r.0)) {
-            *watched = revisions.iter().map(|revision| revision.0.clone()).collect();
+            *watched = revisions
+                .iter()
+                .map(|revision| revision.0.clone())
+                .collect();
         }
     }
 
@@ -102,7 +116,9 @@ async fn read_once(client: &Client, cue: &Cue) -> Result<(), DriverError> {
     cue.notify.notify_one();
     let mut frames = Frames::default();
     while let Ok(Some(Ok(frame))) = timeout(SILENCE_MAX, body.frame()).await {
-        let Some(bytes) = frame.data_ref() else { continue };
+        let Some(bytes) = frame.data_ref() else {
+            continue;
+        };
         for event in frames.push(bytes) {
             cue.hear(&event);
         }
@@ -172,7 +188,11 @@ mod tests {
     fn heartbeats_and_comments_are_no_events() {
         let events = Frames::default().push(STREAM.as_bytes());
 
-        let expected = ["{\"remoteAddress\":\"127.0.0.1\"}", "{\"appId\":\"/oinker\"}", "3"];
+        let expected = [
+            "{\"remoteAddress\":\"127.0.0.1\"}",
+            "{\"appId\":\"/oinker\"}",
+            "3",
+        ];
         assert_eq!(events, expected);
     }
 

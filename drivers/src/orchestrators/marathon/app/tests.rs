@@ -3,7 +3,10 @@
 use super::*;
 use serde_json::json;
 
-const CLOCK: Clock = Clock { now: Moment(2_000_000_000_000), ahead: Some(0) };
+const CLOCK: Clock = Clock {
+    now: Moment(2_000_000_000_000),
+    ahead: Some(0),
+};
 
 #[test]
 fn a_states_phase_is_what_the_instance_is_in() {
@@ -21,7 +24,11 @@ fn a_states_phase_is_what_the_instance_is_in() {
         (json!(null), Some(Phase::Starting)),
     ] {
         let seen = sight(json!({ "id": "t", "state": state }));
-        assert_eq!(seen.first().map(|instance| instance.phase), phase, "{state}");
+        assert_eq!(
+            seen.first().map(|instance| instance.phase),
+            phase,
+            "{state}"
+        );
     }
 }
 
@@ -58,7 +65,10 @@ fn healthy_takes_a_living_result_of_every_check() {
         let task = json!({ "id": "t", "state": "TASK_RUNNING", "healthCheckResults": results });
         let app = app(json!({ "healthChecks": vec![json!({}); checks], "tasks": [task] }));
         let seen = app.sighting(&CLOCK).expect("reads");
-        assert_eq!(seen.instances[0].health, health, "{checks} checks, {results}");
+        assert_eq!(
+            seen.instances[0].health, health,
+            "{checks} checks, {results}"
+        );
         assert_eq!(seen.checked, checks > 0);
     }
 }
@@ -86,8 +96,14 @@ fn health_has_held_since_the_last_check_first_said_alive_unless_one_failed_since
 
 #[test]
 fn a_clock_that_is_behind_makes_nothing_look_older() {
-    let behind = Clock { now: Moment(100_500), ahead: Some(60_500) };
-    let unknown = Clock { now: Moment(100_500), ahead: None };
+    let behind = Clock {
+        now: Moment(100_500),
+        ahead: Some(60_500),
+    };
+    let unknown = Clock {
+        now: Moment(100_500),
+        ahead: None,
+    };
 
     assert_eq!(behind.ours(Moment(30_000)), Some(Moment(90_500)));
     assert_eq!(behind.ours(Moment(50_000)), Some(Moment(100_500)));
@@ -97,17 +113,40 @@ fn a_clock_that_is_behind_makes_nothing_look_older() {
 #[test]
 fn a_task_is_current_when_it_is_no_older_than_the_last_change_of_configuration() {
     for (app_versions, version, current) in [
-        (json!({ "versionInfo": { "lastConfigChangeAt": "2020-01-01T00:00:00.001Z" } }), "2020-01-01T00:00:00.001Z", true),
-        (json!({ "versionInfo": { "lastConfigChangeAt": "2020-01-01T00:00:00.001Z" } }), "2020-01-01T00:00:00.002Z", true),
-        (json!({ "versionInfo": { "lastConfigChangeAt": "2020-01-01T00:00:00.001Z" } }), "2020-01-01T00:00:00.000Z", false),
-        (json!({ "version": "2020-01-01T00:00:00.001Z" }), "2020-01-01T00:00:00.001Z", true),
-        (json!({ "version": "2020-01-01T00:00:00.001Z" }), "2020-01-01T00:00:00.000Z", false),
+        (
+            json!({ "versionInfo": { "lastConfigChangeAt": "2020-01-01T00:00:00.001Z" } }),
+            "2020-01-01T00:00:00.001Z",
+            true,
+        ),
+        (
+            json!({ "versionInfo": { "lastConfigChangeAt": "2020-01-01T00:00:00.001Z" } }),
+            "2020-01-01T00:00:00.002Z",
+            true,
+        ),
+        (
+            json!({ "versionInfo": { "lastConfigChangeAt": "2020-01-01T00:00:00.001Z" } }),
+            "2020-01-01T00:00:00.000Z",
+            false,
+        ),
+        (
+            json!({ "version": "2020-01-01T00:00:00.001Z" }),
+            "2020-01-01T00:00:00.001Z",
+            true,
+        ),
+        (
+            json!({ "version": "2020-01-01T00:00:00.001Z" }),
+            "2020-01-01T00:00:00.000Z",
+            false,
+        ),
         (json!({}), "2020-01-01T00:00:00.000Z", true),
     ] {
         let mut body = app_versions.clone();
         body["tasks"] = json!([{ "id": "t", "state": "TASK_RUNNING", "version": version }]);
         let seen = app(body).sighting(&CLOCK).expect("reads");
-        assert_eq!(seen.instances[0].current, current, "{app_versions} {version}");
+        assert_eq!(
+            seen.instances[0].current, current,
+            "{app_versions} {version}"
+        );
     }
 }
 
@@ -122,9 +161,17 @@ fn addresses_are_on_the_host_unless_the_network_is_the_containers_own() {
     };
     let own_ip = json!([{ "ipAddress": "9.0.0.7", "protocol": "IPv4" }]);
     for (body, task, expected) in [
-        (json!({}), task(json!({ "ports": [31001, 31002] })), vec!["agent-1:31001", "agent-1:31002"]),
+        (
+            json!({}),
+            task(json!({ "ports": [31001, 31002] })),
+            vec!["agent-1:31001", "agent-1:31002"],
+        ),
         (json!({}), task(json!({ "ports": [] })), vec![]),
-        (json!({}), task(json!({ "ports": [31001], "host": "fd00::7" })), vec!["[fd00::7]:31001"]),
+        (
+            json!({}),
+            task(json!({ "ports": [31001], "host": "fd00::7" })),
+            vec!["[fd00::7]:31001"],
+        ),
         (
             json!({ "networks": [{ "mode": "container/bridge" }],
                     "container": { "portMappings": [{ "containerPort": 3000, "hostPort": 0 }] } }),
@@ -151,7 +198,11 @@ fn addresses_are_on_the_host_unless_the_network_is_the_containers_own() {
         let mut body = body;
         body["tasks"] = json!([task]);
         let seen = app(body.clone()).sighting(&CLOCK).expect("reads");
-        let addresses: Vec<_> = seen.instances[0].addresses.iter().map(Address::as_str).collect();
+        let addresses: Vec<_> = seen.instances[0]
+            .addresses
+            .iter()
+            .map(Address::as_str)
+            .collect();
         assert_eq!(addresses, expected, "{body}");
     }
 }
@@ -170,7 +221,11 @@ fn an_app_with_deployments_is_locked() {
 fn an_app_that_counts_tasks_and_lists_none_is_not_taken_for_empty() {
     assert!(app(json!({ "tasksRunning": 3 })).sighting(&CLOCK).is_err());
     assert!(app(json!({ "tasksRunning": 0 })).sighting(&CLOCK).is_ok());
-    assert!(app(json!({ "tasksRunning": 3, "tasks": [] })).sighting(&CLOCK).is_ok());
+    assert!(
+        app(json!({ "tasksRunning": 3, "tasks": [] }))
+            .sighting(&CLOCK)
+            .is_ok()
+    );
 }
 
 #[test]
@@ -187,12 +242,18 @@ fn an_app_of_1_4_with_its_nulls_is_read() {
 
     assert_eq!(app.label("TEAL_DEPLOYMENT"), Some("d"));
     assert_eq!(seen.instances[0].phase, Phase::Running);
-    assert_eq!(seen.instances[0].addresses, [Address::from("agent-1:31001")]);
+    assert_eq!(
+        seen.instances[0].addresses,
+        [Address::from("agent-1:31001")]
+    );
     assert_eq!(seen.instances[0].health, Health::Unknown);
 }
 
 fn sight(task: Value) -> Vec<InstanceSighting> {
-    app(json!({ "tasks": [task] })).sighting(&CLOCK).expect("reads").instances
+    app(json!({ "tasks": [task] }))
+        .sighting(&CLOCK)
+        .expect("reads")
+        .instances
 }
 
 fn app(mut body: Value) -> App {

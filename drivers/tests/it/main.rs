@@ -1,0 +1,7 @@
+//! The drivers against real servers: our own, and canned ones that answer as others would.
+
+mod canned;
+mod conformance;
+mod gauges;
+mod http;
+mod marathon;

@@ -1,0 +1,326 @@
+//! The world on its own: time and processes are what the test says they are.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{Accepted, Effect, Force, LAUNCHES_AT_ONCE, Setting, Target, Tasks, Wish, World};
+use crate::fixtures::definition_of;
+use crate::health::ProbeResult;
+use crate::identity::{AppId, TaskId};
+use crate::model::TaskEnd;
+use crate::refusal::Refusal;
+use crate::time::Moment;
+
+#[test]
+fn nothing_wakes_an_engine_without_work() {
+    let mut stage = Stage::new();
+    stage.create(json!({ "id": "a", "cmd": "sleep 1", "instances": 3 }));
+    stage.start_all();
+
+    assert_eq!(stage.world.next_deadline(stage.now.instant), None);
+}
+
+#[test]
+fn reconciling_again_changes_nothing() {
+    let mut stage = Stage::new();
+    stage.create(json!({ "id": "a", "cmd": "sleep 1", "instances": 3 }));
+
+    stage.world.reconcile(stage.now);
+
+    assert!(stage.world.take_effects().is_empty());
+}
+
+#[test]
+fn only_so_many_tasks_start_at_the_same_time() {
+    let mut stage = Stage::new();
+    stage.create(json!({ "id": "a", "cmd": "sleep 1", "instances": LAUNCHES_AT_ONCE + 1 }));
+    let at_first = stage.launched.len();
+
+    stage.start_all();
+
+    assert_eq!(at_first, LAUNCHES_AT_ONCE);
+    assert_eq!(stage.running.len(), LAUNCHES_AT_ONCE + 1);
+}
+
+#[test]
+fn tasks_of_one_machine_get_different_ports() {
+    let mut stage = Stage::new();
+    stage.create(json!({ "id": "a", "cmd": "sleep 1", "instances": 2, "ports": [0, 0] }));
+    stage.create(json!({ "id": "b", "cmd": "sleep 1", "instances": 1 }));
+
+    let tasks = stage.world.all_tasks(&[]);
+
+    let ports: BTreeSet<u64> = (0..3)
+        .flat_map(|at| tasks[at]["ports"].as_array().cloned().unwrap_or_default())
+        .filter_map(|port| port.as_u64())
+        .collect();
+    assert_eq!(ports.len(), 5);
+}
+
+#[test]
+fn a_task_that_is_killed_twice_counts_once() {
+    let mut stage = Stage::new();
+    stage.create(json!({ "id": "a", "cmd": "sleep 1", "instances": 3 }));
+    let tasks = stage.start_all();
+
+    stage
+        .kill_and_scale(&tasks[..1], Force::No)
+        .expect("nothing locks the app");
+    stage
+        .kill_and_scale(&tasks[..2], Force::Yes)
+        .expect("the lock is cancelled");
+
+    assert_eq!(stage.app("/a")["instances"], 1);
+    assert_eq!(stage.killed, tasks[..2]);
+}
+
+#[test]
+fn a_kill_that_scales_locks_its_app_until_the_victims_are_gone() {
+    let mut stage = Stage::new();
+    stage.create(json!({ "id": "a", "cmd": "sleep 1", "instances": 3 }));
+    let tasks = stage.start_all();
+    stage
+        .kill_and_scale(&tasks[..1], Force::No)
+        .expect("nothing locks the app");
+
+    let while_dying = stage.kill_and_scale(&tasks[1..2], Force::No);
+    stage.end(&tasks[0], &TaskEnd::Finished);
+    let afterwards = stage.kill_and_scale(&tasks[1..2], Force::No);
+
+    assert!(matches!(while_dying, Err(Refusal::Locked(_))));
+    assert!(afterwards.is_ok());
+    assert_eq!(stage.app("/a")["instances"], 1);
+}
+
+#[test]
+fn a_killed_task_is_followed_at_once_and_a_failed_one_after_its_backoff() {
+    let mut stage = Stage::new();
+    stage.create(json!({ "id": "a", "cmd": "sleep 1", "backoffSeconds": 5 }));
+    let first = stage.start_all().remove(0);
+    stage.change(|world, _| world.kill(std::slice::from_ref(&first)));
+    stage.end(&first, &TaskEnd::Finished);
+    let second = stage.start_all().remove(0);
+
+    stage.end(&second, &TaskEnd::Failed("it broke".to_owned()));
+    let waits = stage.launched.is_empty();
+    let deadline = stage.world.next_deadline(stage.now.instant);
+    stage.pass(Duration::from_secs(5));
+
+    assert!(waits);
+    assert_eq!(deadline, Some(stage.now.instant));
+    assert!(stage.launched[0].as_str().ends_with("._app.3"));
+}
+
+#[test]
+fn a_deployment_waits_for_new_instances_and_not_for_sick_old_ones() {
+    let mut stage = Stage::new();
+    stage.create(json!({ "id": "a", "cmd": "sleep 1", "instances": 1, "healthChecks": [{}] }));
+    let old = stage.start_all().remove(0);
+    stage.probe(&old, ProbeResult::Success);
+    stage.probe(&old, ProbeResult::Failure("sick".to_owned()));
+    stage.scale("/a", 2);
+    let new = stage.start_all().remove(0);
+    let before = stage.world.deployments_json();
+
+    stage.probe(&new, ProbeResult::Success);
+
+    assert_eq!(before[0]["currentActions"][0]["action"], "ScaleApplication");
+    assert_eq!(stage.world.deployments_json(), json!([]));
+}
+
+#[test]
+fn an_old_instance_that_ends_during_a_restart_is_not_relaunched_as_old() {
+    let mut stage = Stage::new();
+    stage.create(json!({ "id": "a", "cmd": "sleep 1", "instances": 1, "healthChecks": [{}] }));
+    let old = stage.start_all().remove(0);
+    stage.probe(&old, ProbeResult::Success);
+    let app = AppId::from_text("/a");
+    stage
+        .deploy(Wish {
+            app,
+            target: Target::Restart,
+        })
+        .expect("nothing locks the app");
+    let new = stage.start_all().remove(0);
+
+    stage.end(&old, &TaskEnd::Failed("it broke".to_owned()));
+    stage.probe(&new, ProbeResult::Success);
+
+    assert_eq!(stage.world.deployments_json(), json!([]));
+    assert_eq!(stage.app("/a")["tasks"][0]["id"], new.as_str());
+    assert_eq!(stage.app("/a")["tasksRunning"], 1);
+}
+
+#[test]
+fn an_app_can_be_created_again_once_its_removal_is_forced_through() {
+    let mut stage = Stage::new();
+    stage.create(json!({ "id": "a", "cmd": "sleep 1" }));
+    let old = stage.start_all().remove(0);
+    let app = AppId::from_text("/a");
+    stage
+        .deploy(Wish {
+            app,
+            target: Target::Remove,
+        })
+        .expect("nothing locks the app");
+
+    let again = definition_of(json!({ "id": "a", "cmd": "sleep 2" }));
+    let refused = stage.change(|world, now| world.create(again.clone(), Force::No, now));
+    stage
+        .change(|world, now| world.create(again, Force::Yes, now))
+        .expect("it is forced");
+    stage.start_all();
+    stage.end(&old, &TaskEnd::Finished);
+
+    assert!(matches!(refused, Err(Refusal::Locked(_))));
+    assert_eq!(stage.app("/a")["cmd"], "sleep 2");
+    assert_eq!(stage.app("/a")["tasks"].as_array().map(Vec::len), Some(1));
+    assert_eq!(stage.world.deployments_json(), json!([]));
+}
+
+#[test]
+fn an_answer_about_an_earlier_incarnation_is_dropped() {
+    let mut stage = Stage::new();
+    stage.create(json!({
+        "id": "a", "cmd": "sleep 1", "backoffSeconds": 0, "healthChecks": [{}],
+    }));
+    let first = stage.start_all().remove(0);
+    stage.probe(&first, ProbeResult::Success);
+    stage.end(&first, &TaskEnd::Failed("it broke".to_owned()));
+    stage.pass(Duration::from_secs(1));
+    stage.start_all();
+
+    stage.change(|world, now| world.probe_done(&first, 0, ProbeResult::Success, now));
+
+    assert_eq!(stage.app("/a")["tasks"][0]["healthCheckResults"], json!([]));
+    assert_eq!(stage.app("/a")["tasksHealthy"], 0);
+}
+
+#[test]
+fn a_stopped_engine_takes_no_change_and_launches_nothing() {
+    let mut stage = Stage::new();
+    stage.create(json!({ "id": "a", "cmd": "sleep 1", "instances": 2 }));
+    let tasks = stage.start_all();
+
+    stage.change(World::stop);
+    let refused = stage.kill_and_scale(&tasks, Force::Yes);
+    for task in &tasks {
+        stage.end(task, &TaskEnd::Finished);
+    }
+
+    assert_eq!(refused, Err(Refusal::Stopping));
+    assert_eq!(stage.killed, tasks);
+    assert_eq!(stage.world.task_count(), 0);
+    assert!(stage.launched.is_empty());
+}
+
+/// A world, the time, and what it has asked for.
+struct Stage {
+    world: World,
+    now: Moment,
+    /// Launches that were ordered and have not been answered yet.
+    launched: VecDeque<TaskId>,
+    running: BTreeSet<TaskId>,
+    killed: Vec<TaskId>,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let mut ids = 0_u32;
+        let world = World::new(Setting {
+            host: "127.0.0.1".to_owned(),
+            sandboxes: PathBuf::from("/sandboxes"),
+            search_path: "/bin".to_owned(),
+            host_ports: 31_000..=31_100,
+            first_port: 31_000,
+            port_is_free: Box::new(|_| true),
+            fresh_id: Box::new(move || {
+                ids += 1;
+                format!("{ids:04}")
+            }),
+        });
+        Self {
+            world,
+            now: Moment::now(),
+            launched: VecDeque::new(),
+            running: BTreeSet::new(),
+            killed: Vec::new(),
+        }
+    }
+
+    fn change<T>(&mut self, change: impl FnOnce(&mut World, Moment) -> T) -> T {
+        let outcome = change(&mut self.world, self.now);
+        self.world.reconcile(self.now);
+        for effect in self.world.take_effects() {
+            match effect {
+                Effect::Launch(launch) => self.launched.push_back(launch.task),
+                Effect::Kill(task, _) => self.killed.push(task),
+                Effect::Publish(_) | Effect::Probe(_) | Effect::Discard(_) | Effect::Notice(_) => {}
+            }
+        }
+        outcome
+    }
+
+    fn create(&mut self, app: Value) {
+        let definition = definition_of(app);
+        let created = self.change(|world, now| world.create(definition, Force::No, now));
+        created.expect("the app can be created");
+    }
+
+    fn deploy(&mut self, wish: Wish) -> Result<Accepted, Refusal> {
+        self.change(|world, now| world.deploy(vec![wish], BTreeSet::new(), Force::No, now))
+    }
+
+    fn scale(&mut self, app: &str, instances: u32) {
+        let app = AppId::from_text(app);
+        let mut definition = self
+            .world
+            .current(&app)
+            .expect("it exists")
+            .definition
+            .clone();
+        definition.instances = instances;
+        let target = Target::Define(Box::new(definition));
+        self.deploy(Wish { app, target })
+            .expect("nothing locks the app");
+    }
+
+    fn kill_and_scale(&mut self, tasks: &[TaskId], force: Force) -> Result<Accepted, Refusal> {
+        self.change(|world, now| world.kill_and_scale(tasks, force, now))
+    }
+
+    /// Lets every ordered launch succeed and returns the tasks.
+    fn start_all(&mut self) -> Vec<TaskId> {
+        let mut started = Vec::new();
+        while let Some(task) = self.launched.pop_front() {
+            self.change(|world, now| world.task_started(&task, now));
+            self.running.insert(task.clone());
+            started.push(task);
+        }
+        started
+    }
+
+    fn end(&mut self, task: &TaskId, end: &TaskEnd) {
+        self.running.remove(task);
+        self.change(|world, now| world.task_ended(task, end, now));
+    }
+
+    /// Lets time pass until a probe is under way and answers it.
+    fn probe(&mut self, task: &TaskId, result: ProbeResult) {
+        self.pass(Duration::from_secs(60));
+        self.change(|world, now| world.probe_done(task, 0, result, now));
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now.instant += time;
+        self.change(|_, _| ());
+    }
+
+    fn app(&self, id: &str) -> Value {
+        let app = self.world.app_json(&AppId::from_text(id), Tasks::Embedded);
+        app.expect("the app exists")
+    }
+}
