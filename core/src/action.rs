@@ -189,9 +189,18 @@ impl InstanceAction {
     fn key(&self) -> String {
         match self {
             Self::Create { revision, .. } => format!("create {revision}"),
-            Self::Scale { revision, instances, .. } => format!("scale {revision} {instances}"),
-            Self::Kill { revision, victims, .. } => {
-                let ids: Vec<_> = victims.iter().map(|victim| victim.instance.as_str()).collect();
+            Self::Scale {
+                revision,
+                instances,
+                ..
+            } => format!("scale {revision} {instances}"),
+            Self::Kill {
+                revision, victims, ..
+            } => {
+                let ids: Vec<_> = victims
+                    .iter()
+                    .map(|victim| victim.instance.as_str())
+                    .collect();
                 format!("kill {revision} {}", ids.join(" "))
             }
             Self::Remove { revision, .. } => format!("remove {revision}"),
@@ -202,13 +211,26 @@ impl InstanceAction {
 impl PoolAction {
     fn key(&self) -> String {
         let ids = |ids: &[InstanceId]| {
-            ids.iter().map(InstanceId::as_str).collect::<Vec<_>>().join(" ")
+            ids.iter()
+                .map(InstanceId::as_str)
+                .collect::<Vec<_>>()
+                .join(" ")
         };
         match self {
             Self::Open { pool } => format!("open {}", pool.id),
-            Self::Change { pool, admit, withdraw, forget } => {
+            Self::Change {
+                pool,
+                admit,
+                withdraw,
+                forget,
+            } => {
                 let admit: Vec<_> = admit.iter().map(|member| member.instance.clone()).collect();
-                format!("change {pool} +{} -{} x{}", ids(&admit), ids(withdraw), ids(forget))
+                format!(
+                    "change {pool} +{} -{} x{}",
+                    ids(&admit),
+                    ids(withdraw),
+                    ids(forget)
+                )
             }
             Self::Close { pool } => format!("close {pool}"),
         }

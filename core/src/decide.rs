@@ -56,7 +56,13 @@ pub enum Stage {
 /// Decides what to do next, from what is planned, what was done, and what is seen.
 #[must_use]
 pub fn decide(plan: &Plan, state: &State, seen: &Observation, now: Moment) -> Decision {
-    let decision = Sides { plan, state, seen, now }.decide();
+    let decision = Sides {
+        plan,
+        state,
+        seen,
+        now,
+    }
+    .decide();
     debug_assert_eq!(invariants::check(plan, state, seen, now, &decision), Ok(()));
     decision
 }
@@ -64,12 +70,20 @@ pub fn decide(plan: &Plan, state: &State, seen: &Observation, now: Moment) -> De
 /// Returns where the deployment is.
 #[must_use]
 pub fn stage(plan: &Plan, state: &State, seen: &Observation, now: Moment) -> Stage {
-    let sides = Sides { plan, state, seen, now };
+    let sides = Sides {
+        plan,
+        state,
+        seen,
+        now,
+    };
     if state.outcome.is_some() {
         Stage::Done
     } else if sides.incoming().all(|one| !one.is_in_pool()) && !state.is_back() {
         Stage::Launch
-    } else if sides.outgoing().any(crate::observation::Instance::is_in_pool) {
+    } else if sides
+        .outgoing()
+        .any(crate::observation::Instance::is_in_pool)
+    {
         Stage::Shift
     } else if !sides.is_warm_time_over() {
         Stage::Bake
@@ -92,10 +106,20 @@ impl Sides<'_> {
         if let Some(expired) = self.waits().into_iter().find(|wait| self.has_expired(wait)) {
             return self.expire(&expired);
         }
-        let (due, early): (Vec<_>, Vec<_>) = self.round().into_iter().partition(|action| self.is_due(action));
+        let (due, early): (Vec<_>, Vec<_>) = self
+            .round()
+            .into_iter()
+            .partition(|action| self.is_due(action));
         if let Some(vain) = due.iter().find(|action| self.is_in_vain(action)) {
-            let last = self.state.last_failure.as_deref().unwrap_or("no effect is seen");
-            return self.give_up(format!("`{}` was tried for {EFFECT_DEADLINE} in vain: {last}", vain.key()));
+            let last = self
+                .state
+                .last_failure
+                .as_deref()
+                .unwrap_or("no effect is seen");
+            return self.give_up(format!(
+                "`{}` was tried for {EFFECT_DEADLINE} in vain: {last}",
+                vain.key()
+            ));
         }
         if !due.is_empty() {
             return Decision::Act(due);
@@ -121,10 +145,18 @@ impl Sides<'_> {
         }
         let limit = self.plan.settings.unhealthy_limit;
         let sick = self.incoming().find(|one| {
-            let long_enough = one.unhealthy_since.is_some_and(|since| since + limit <= self.now);
+            let long_enough = one
+                .unhealthy_since
+                .is_some_and(|since| since + limit <= self.now);
             one.is_in_pool() && one.health == Health::Unhealthy && long_enough
         });
-        sick.map(|one| format!("{} {} has been unhealthy in the pool for {limit}", self.incoming_role(), one.id))
+        sick.map(|one| {
+            format!(
+                "{} {} has been unhealthy in the pool for {limit}",
+                self.incoming_role(),
+                one.id
+            )
+        })
     }
 
     /// Forward there is a way back; back there is only a person.
@@ -156,10 +188,14 @@ impl Sides<'_> {
         let until = waits.iter().map(|wait| wait.until.min(wait.deadline)).min();
         let soonest = self.now + Span::millis(1);
         match waits.into_iter().next() {
-            Some(reason) => {
-                Decision::Wait { until: until.unwrap_or(soonest).max(soonest), reason }
-            }
-            None => Decision::Wait { until: soonest, reason: self.any_effect() },
+            Some(reason) => Decision::Wait {
+                until: until.unwrap_or(soonest).max(soonest),
+                reason,
+            },
+            None => Decision::Wait {
+                until: soonest,
+                reason: self.any_effect(),
+            },
         }
     }
 
@@ -179,7 +215,10 @@ impl Sides<'_> {
         let deadline = blind.since.max(self.state.anchor) + BLIND_DEADLINE;
         Some(Waiting {
             on: WaitingFor::Sight,
-            text: format!("the {} cannot be seen ({}); nothing is done meanwhile", blind.system, blind.reason),
+            text: format!(
+                "the {} cannot be seen ({}); nothing is done meanwhile",
+                blind.system, blind.reason
+            ),
             until: self.now + Span::seconds(1),
             deadline,
             then: Then::Stuck,
@@ -196,7 +235,9 @@ impl Sides<'_> {
     fn outcome(&self) -> Outcome {
         match &self.state.direction {
             Direction::Forward => Outcome::Completed,
-            Direction::Back { reason } => Outcome::RolledBack { reason: reason.clone() },
+            Direction::Back { reason } => Outcome::RolledBack {
+                reason: reason.clone(),
+            },
         }
     }
 
@@ -213,11 +254,18 @@ impl Sides<'_> {
 
     fn is_in_vain(&self, action: &Action) -> bool {
         let attempt = self.state.attempts.get(&action.key());
-        attempt.is_some_and(|attempt| attempt.count > 1 && self.now.since(attempt.first.max(self.state.anchor)) >= EFFECT_DEADLINE)
+        attempt.is_some_and(|attempt| {
+            attempt.count > 1
+                && self.now.since(attempt.first.max(self.state.anchor)) >= EFFECT_DEADLINE
+        })
     }
 
     fn effect(&self, action: &Action) -> Waiting {
-        let first = self.state.attempts.get(&action.key()).map_or(self.now, |attempt| attempt.first);
+        let first = self
+            .state
+            .attempts
+            .get(&action.key())
+            .map_or(self.now, |attempt| attempt.first);
         Waiting {
             on: WaitingFor::Effect,
             text: match &self.state.last_failure {
@@ -234,22 +282,35 @@ impl Sides<'_> {
     fn any_effect(&self) -> Waiting {
         Waiting {
             on: WaitingFor::Effect,
-            text: format!("the last step's effect on {} is not seen yet", self.plan.service),
+            text: format!(
+                "the last step's effect on {} is not seen yet",
+                self.plan.service
+            ),
             until: self.now + Span::seconds(1),
-            deadline: self.state.acted_at.max(self.state.anchor) + EFFECT_DEADLINE + self.plan.settings.healthy_deadline,
+            deadline: self.state.acted_at.max(self.state.anchor)
+                + EFFECT_DEADLINE
+                + self.plan.settings.healthy_deadline,
             then: self.then_turn_back(),
         }
     }
 
     fn then_turn_back(&self) -> Then {
-        if self.state.is_back() { Then::Stuck } else { Then::RollBack }
+        if self.state.is_back() {
+            Then::Stuck
+        } else {
+            Then::RollBack
+        }
     }
 }
 
 impl Sides<'_> {
     /// The role that is coming: GREEN forward, BLUE back.
     pub(super) const fn incoming_role(&self) -> Role {
-        if self.state.is_back() { Role::Blue } else { Role::Green }
+        if self.state.is_back() {
+            Role::Blue
+        } else {
+            Role::Green
+        }
     }
 
     /// The role that is leaving.

@@ -4,6 +4,7 @@
 
 mod fields;
 mod labels;
+mod pending;
 
 pub use labels::{DEPLOYMENT, DIGEST, Labels, PLAN, PoolLabels, REPLACES, SERVICE};
 
@@ -85,7 +86,11 @@ impl Definition {
         }
         problems.extend(settings.contradictions());
         definition.check_deployable(&settings, &mut problems);
-        if problems.is_empty() { Ok((definition, settings)) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok((definition, settings))
+        } else {
+            Err(problems)
+        }
     }
 
     /// Reads what can be read of a definition that runs already; its mistakes are not ours to report.
@@ -104,7 +109,10 @@ impl Definition {
             service: labels.service.clone().unwrap_or_else(|| service_of_id(&id)),
             id,
             instances: fields::instances(&body),
-            health_checks: body.get("healthChecks").and_then(Value::as_array).map_or(0, Vec::len),
+            health_checks: body
+                .get("healthChecks")
+                .and_then(Value::as_array)
+                .map_or(0, Vec::len),
             service_ports,
             labels,
             body,
@@ -127,8 +135,11 @@ impl Definition {
         }
         if self.service_ports.is_empty() {
             problems.push(
-                Problem::new("portDefinitions", "the definition gives its instances no port, so no balancer can reach them")
-                    .hint("leave `ports` out (one is given) or write \"ports\": [0]"),
+                Problem::new(
+                    "portDefinitions",
+                    "the definition gives its instances no port, so no balancer can reach them",
+                )
+                .hint("leave `ports` out (one is given) or write \"ports\": [0]"),
             );
         }
     }
@@ -140,9 +151,12 @@ fn parse_object(text: &str) -> Result<Map<String, Value>, Vec<Problem>> {
     };
     match serde_json::from_str::<Value>(text) {
         Ok(Value::Object(body)) => Ok(body),
-        Ok(Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => {
-            Err(whole(Problem::new("", "an app definition is one JSON object")))
-        }
+        Ok(
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_),
+        ) => Err(whole(Problem::new(
+            "",
+            "an app definition is one JSON object",
+        ))),
         Err(error) => Err(vec![
             Problem::new(
                 format!("line {}, column {}", error.line(), error.column()),
@@ -158,11 +172,23 @@ fn parse_object(text: &str) -> Result<Map<String, Value>, Vec<Problem>> {
 #[must_use]
 pub fn service_of_id(id: &RevisionId) -> ServiceName {
     let path = id.as_str().trim_matches('/');
-    let (group, last) = path.rsplit_once('/').map_or(("", path), |(group, last)| (group, last));
-    let bare = ["blue-", "green-"].iter().find_map(|prefix| last.strip_prefix(prefix));
-    let bare = bare.or_else(|| ["-blue", "-green"].iter().find_map(|end| last.strip_suffix(end)));
+    let (group, last) = path
+        .rsplit_once('/')
+        .map_or(("", path), |(group, last)| (group, last));
+    let bare = ["blue-", "green-"]
+        .iter()
+        .find_map(|prefix| last.strip_prefix(prefix));
+    let bare = bare.or_else(|| {
+        ["-blue", "-green"]
+            .iter()
+            .find_map(|end| last.strip_suffix(end))
+    });
     let last = bare.filter(|bare| !bare.is_empty()).unwrap_or(last);
-    if group.is_empty() { ServiceName::from(last) } else { ServiceName(format!("{group}/{last}")) }
+    if group.is_empty() {
+        ServiceName::from(last)
+    } else {
+        ServiceName(format!("{group}/{last}"))
+    }
 }
 
 fn without_position(error: &serde_json::Error) -> String {

@@ -38,7 +38,12 @@ impl Evidence {
             (_, Err(reason)) => return self.go_blind(at, System::Balancer, reason),
         };
         self.blind_since = None;
-        let looked = Look { plan, at, endpoints: endpoints(&pools), pending: &sighting.pending };
+        let looked = Look {
+            plan,
+            at,
+            endpoints: endpoints(&pools),
+            pending: &sighting.pending,
+        };
         let before = std::mem::take(&mut self.instances);
         let mut join = |role| {
             let revision: Option<&RevisionSighting> = revisions.get(&role);
@@ -48,14 +53,29 @@ impl Evidence {
         let green = join(Role::Green);
         let strays = strays(&pools, &self.instances);
         let pools = pools.into_iter().map(|pool| pool.id).collect();
-        Observation { at, blind: None, blue, green, pools, strays }
+        Observation {
+            at,
+            blind: None,
+            blue,
+            green,
+            pools,
+            strays,
+        }
     }
 
     fn go_blind(&mut self, at: Moment, system: System, reason: String) -> Observation {
         let since = *self.blind_since.get_or_insert(at);
         self.instances.clear();
-        let blind = Some(Blindness { system, reason, since });
-        Observation { at, blind, ..Observation::default() }
+        let blind = Some(Blindness {
+            system,
+            reason,
+            since,
+        });
+        Observation {
+            at,
+            blind,
+            ..Observation::default()
+        }
     }
 
     fn join_revision(
@@ -74,15 +94,26 @@ impl Evidence {
         }
         instances.sort_by(|a, b| a.id.cmp(&b.id));
         let settle = look.plan.settings.min_healthy_time;
-        let settled = instances.iter().filter(|one| one.is_settled(settle, look.at)).count();
+        let settled = instances
+            .iter()
+            .filter(|one| one.is_settled(settle, look.at))
+            .count();
         let unsettled_since = if settled < seen.wanted as usize {
             Some(*self.unsettled_since.entry(role).or_insert(look.at))
         } else {
             self.unsettled_since.remove(&role);
             None
         };
-        let RevisionSighting { id, wanted, locked, .. } = seen.clone();
-        Revision { id, wanted, locked, unsettled_since, instances }
+        let RevisionSighting {
+            id, wanted, locked, ..
+        } = seen.clone();
+        Revision {
+            id,
+            wanted,
+            locked,
+            unsettled_since,
+            instances,
+        }
     }
 }
 
@@ -125,8 +156,8 @@ impl Look<'_> {
         let health = self.health(role, checked, seen);
         let well = health == Health::Healthy && seen.phase == Phase::Running && seen.current;
         held.healthy_since = well.then(|| self.since(held.healthy_since, seen.healthy_since));
-        held.unhealthy_since = (health == Health::Unhealthy)
-            .then(|| held.unhealthy_since.unwrap_or(self.at));
+        held.unhealthy_since =
+            (health == Health::Unhealthy).then(|| held.unhealthy_since.unwrap_or(self.at));
         let (traffic, in_flight) = self.traffic(&seen.id);
         let mut instance = Instance {
             id: seen.id.clone(),
@@ -164,7 +195,9 @@ impl Look<'_> {
 
     /// An instance that no pool lists has nothing in flight: balancers list what drains until it is done.
     fn traffic(&self, id: &InstanceId) -> (Traffic, Option<u64>) {
-        let Some(endpoints) = self.endpoints.get(id) else { return (Traffic::Out, Some(0)) };
+        let Some(endpoints) = self.endpoints.get(id) else {
+            return (Traffic::Out, Some(0));
+        };
         let traffic = match (endpoints.serving, endpoints.draining) {
             (0, _) => Traffic::Draining,
             (serving, 0) if serving >= self.plan.pools.len() => Traffic::Serving,
@@ -204,7 +237,9 @@ impl Look<'_> {
             Some(_) | None => self.at,
         };
         let interval = self.plan.settings.drain_interval;
-        let counts = held.sampled_at.is_none_or(|before| sampled >= before + interval);
+        let counts = held
+            .sampled_at
+            .is_none_or(|before| sampled >= before + interval);
         if counts {
             held.idle_samples = held.idle_samples.saturating_add(1);
             held.sampled_at = Some(sampled);
@@ -215,7 +250,11 @@ impl Look<'_> {
 fn strays(pools: &[PoolSighting], known: &BTreeMap<InstanceId, Held>) -> Vec<Stray> {
     let mut strays = Vec::new();
     for pool in pools {
-        for endpoint in pool.endpoints.iter().filter(|e| !known.contains_key(&e.instance)) {
+        for endpoint in pool
+            .endpoints
+            .iter()
+            .filter(|e| !known.contains_key(&e.instance))
+        {
             strays.push(Stray {
                 pool: pool.id.clone(),
                 instance: endpoint.instance.clone(),

@@ -25,8 +25,19 @@ type Checked = Result<(), Violation>;
 ///
 /// # Errors
 /// The first broken promise.
-pub fn check(plan: &Plan, state: &State, seen: &Observation, now: Moment, decision: &Decision) -> Checked {
-    let case = Case { plan, state, seen, now };
+pub fn check(
+    plan: &Plan,
+    state: &State,
+    seen: &Observation,
+    now: Moment,
+    decision: &Decision,
+) -> Checked {
+    let case = Case {
+        plan,
+        state,
+        seen,
+        now,
+    };
     match decision {
         Decision::Act(actions) => {
             case.evidence(actions)?;
@@ -37,7 +48,9 @@ pub fn check(plan: &Plan, state: &State, seen: &Observation, now: Moment, decisi
         Decision::Wait { until, reason } => {
             let endless = *until <= now || (reason.deadline <= now && reason.then != Then::GoOn);
             let silent = reason.text.is_empty();
-            ensure(!endless && !silent, "P7 no endless wait", || format!("{reason:?} at {now:?}, until {until:?}"))
+            ensure(!endless && !silent, "P7 no endless wait", || {
+                format!("{reason:?} at {now:?}, until {until:?}")
+            })
         }
         Decision::Finish(outcome) => case.finish(outcome),
     }
@@ -53,55 +66,87 @@ struct Case<'a> {
 impl Case<'_> {
     /// P3: nothing but a mark is decided on what cannot be seen, and nothing while paused.
     fn evidence(&self, actions: &[Action]) -> Checked {
-        let only_marks = actions.iter().all(|action| matches!(action, Action::Mark(_)));
+        let only_marks = actions
+            .iter()
+            .all(|action| matches!(action, Action::Mark(_)));
         let may_act = self.seen.blind.is_none() && self.state.paused_at.is_none();
-        ensure(may_act || only_marks, "P3 evidence", || "an action is decided blindly or while paused".to_owned())
+        ensure(may_act || only_marks, "P3 evidence", || {
+            "an action is decided blindly or while paused".to_owned()
+        })
     }
 
     /// P1: the healthy, serving instances after all pool changes are no fewer than the floor, or than before.
     fn capacity(&self, actions: &[Action]) -> Checked {
         let before = self.seen.capacity();
-        let leaving = self.seen.all_instances().filter(|one| one.is_capacity() && withdraws(actions, &one.id));
+        let leaving = self
+            .seen
+            .all_instances()
+            .filter(|one| one.is_capacity() && withdraws(actions, &one.id));
         let together = self.plan.atomic_change && self.plan.pools.len() == 1;
         let entering = self.seen.all_instances().filter(|one| {
             together && one.is_well() && !one.is_capacity() && admits(actions, &one.id)
         });
         let after = (before + entering.count()).saturating_sub(leaving.count());
         let floor = (self.plan.floor as usize).min(before);
-        ensure(after >= floor, "P1 capacity", || format!("{before} healthy and serving would become {after}, the floor is {}", self.plan.floor))
+        ensure(after >= floor, "P1 capacity", || {
+            format!(
+                "{before} healthy and serving would become {after}, the floor is {}",
+                self.plan.floor
+            )
+        })
     }
 
     /// P2: what is to be stopped does not enter the pool in the same breath.
     fn one_way(&self, actions: &[Action]) -> Checked {
-        let both = self.seen.all_instances().find(|one| kills(actions, &one.id) && admits(actions, &one.id));
-        ensure(both.is_none(), "P2 no blind kill", || format!("{both:?} would be admitted and stopped"))
+        let both = self
+            .seen
+            .all_instances()
+            .find(|one| kills(actions, &one.id) && admits(actions, &one.id));
+        ensure(both.is_none(), "P2 no blind kill", || {
+            format!("{both:?} would be admitted and stopped")
+        })
     }
 
     fn action(&self, action: &Action) -> Checked {
         match action {
-            Action::Pool(PoolAction::Change { admit, withdraw, forget, .. }) => {
-                admit.iter().try_for_each(|member| self.may_enter(&member.instance))?;
+            Action::Pool(PoolAction::Change {
+                admit,
+                withdraw,
+                forget,
+                ..
+            }) => {
+                admit
+                    .iter()
+                    .try_for_each(|member| self.may_enter(&member.instance))?;
                 self.order(withdraw, admit.len())?;
                 forget.iter().try_for_each(|id| {
                     let gone = self.instance(id).is_none();
-                    ensure(gone, "P9 nothing left", || format!("{id} would be forgotten and is alive"))
+                    ensure(gone, "P9 nothing left", || {
+                        format!("{id} would be forgotten and is alive")
+                    })
                 })
             }
-            Action::Instance(InstanceAction::Kill { victims, role, .. }) => {
-                victims.iter().try_for_each(|victim| self.may_stop(*role, victim))
-            }
+            Action::Instance(InstanceAction::Kill { victims, role, .. }) => victims
+                .iter()
+                .try_for_each(|victim| self.may_stop(*role, victim)),
             Action::Instance(InstanceAction::Remove { role, .. }) => {
                 let empty = self.seen.instances(*role).next().is_none();
-                ensure(empty, "P2 no blind kill", || format!("{role} would be removed with instances"))
+                ensure(empty, "P2 no blind kill", || {
+                    format!("{role} would be removed with instances")
+                })
             }
-            Action::Instance(InstanceAction::Scale { role, instances, .. }) => self.scale(*role, *instances),
+            Action::Instance(InstanceAction::Scale {
+                role, instances, ..
+            }) => self.scale(*role, *instances),
             Action::Instance(InstanceAction::Create { .. })
             | Action::Pool(PoolAction::Open { .. })
             | Action::Mark(_) => Ok(()),
             Action::Pool(PoolAction::Close { pool }) => {
                 let empty = !self.seen.strays.iter().any(|stray| stray.pool == *pool)
                     && self.seen.all_instances().next().is_none();
-                ensure(empty, "P9 nothing left", || format!("{pool} would be closed with endpoints"))
+                ensure(empty, "P9 nothing left", || {
+                    format!("{pool} would be closed with endpoints")
+                })
             }
         }
     }
@@ -110,47 +155,85 @@ impl Case<'_> {
     fn may_enter(&self, id: &InstanceId) -> Checked {
         let settle = self.plan.settings.min_healthy_time;
         let settled = self.instance(id).is_some_and(|one| {
-            let held = one.healthy_since.is_some_and(|since| since + settle <= self.now);
+            let held = one
+                .healthy_since
+                .is_some_and(|since| since + settle <= self.now);
             one.is_well() && one.current && held
         });
-        ensure(settled, "P4 order", || format!("{id} would enter the pool before it is settled"))
+        ensure(settled, "P4 order", || {
+            format!("{id} would enter the pool before it is settled")
+        })
     }
 
     /// P4, second half: going forward, a BLUE that serves leaves only for a GREEN that serves, or that enters in the
     /// same step.
     fn order(&self, withdraw: &[InstanceId], entering: usize) -> Checked {
-        let alive = |id: &&InstanceId| self.instance(id).is_some_and(|one| one.phase == Phase::Running);
+        let alive = |id: &&InstanceId| {
+            self.instance(id)
+                .is_some_and(|one| one.phase == Phase::Running)
+        };
         if self.state.is_back() || withdraw.iter().filter(alive).count() == 0 {
             return Ok(());
         }
         let together = self.plan.atomic_change && self.plan.pools.len() == 1;
-        let serving = self.seen.instances(Role::Green).filter(|one| one.is_capacity()).count()
+        let serving = self
+            .seen
+            .instances(Role::Green)
+            .filter(|one| one.is_capacity())
+            .count()
             + if together { entering } else { 0 };
-        let staying = self.seen.instances(Role::Blue).filter(|one| one.is_in_pool() && !withdraw.contains(&one.id));
+        let staying = self
+            .seen
+            .instances(Role::Blue)
+            .filter(|one| one.is_in_pool() && !withdraw.contains(&one.id));
         let at_first = self.plan.blue.as_ref().map_or(0, |blue| blue.instances) as usize;
-        let replaced = serving >= self.plan.target as usize || at_first.saturating_sub(staying.count()) <= serving;
-        ensure(replaced, "P4 order", || format!("{} BLUE would leave and {serving} GREEN serve", withdraw.len()))
+        let replaced = serving >= self.plan.target as usize
+            || at_first.saturating_sub(staying.count()) <= serving;
+        ensure(replaced, "P4 order", || {
+            format!(
+                "{} BLUE would leave and {serving} GREEN serve",
+                withdraw.len()
+            )
+        })
     }
 
     /// P2: out of the pool, nothing in flight, nothing pending, often enough; or forced with a reason; or a GREEN that
     /// never had any work.
     fn may_stop(&self, role: Role, victim: &Victim) -> Checked {
         let id = &victim.instance;
-        let Some(one) = self.instance(id) else { return Ok(()) };
-        let bad = |what: &str| Err(Violation { promise: "P2 no blind kill", what: format!("{role} {id} {what}") });
+        let Some(one) = self.instance(id) else {
+            return Ok(());
+        };
+        let bad = |what: &str| {
+            Err(Violation {
+                promise: "P2 no blind kill",
+                what: format!("{role} {id} {what}"),
+            })
+        };
         if one.is_in_pool() {
             return bad("would be stopped while it serves");
         }
         match &victim.why {
-            KillReason::Forced(reason) if reason.is_empty() => bad("would be forced without a reason"),
+            KillReason::Forced(reason) if reason.is_empty() => {
+                bad("would be forced without a reason")
+            }
             KillReason::Forced(_) => Ok(()),
-            KillReason::NeverServed if role == Role::Blue || self.state.served.contains(id) => bad("did serve"),
-            KillReason::NeverServed if matches!(one.pending, Pending::Count(count) if count > 0) => bad("has pending operations"),
+            KillReason::NeverServed if role == Role::Blue || self.state.served.contains(id) => {
+                bad("did serve")
+            }
+            KillReason::NeverServed if matches!(one.pending, Pending::Count(count) if count > 0) => {
+                bad("has pending operations")
+            }
             KillReason::NeverServed => Ok(()),
             KillReason::Drained => {
-                let idle = one.in_flight == Some(0) && matches!(one.pending, Pending::Count(0) | Pending::NotWatched);
+                let idle = one.in_flight == Some(0)
+                    && matches!(one.pending, Pending::Count(0) | Pending::NotWatched);
                 let often = one.idle_samples >= self.plan.settings.drain_samples;
-                if idle && often { Ok(()) } else { bad("would be stopped before it is drained") }
+                if idle && often {
+                    Ok(())
+                } else {
+                    bad("would be stopped before it is drained")
+                }
             }
         }
     }
@@ -158,9 +241,14 @@ impl Case<'_> {
     /// Scaling never stops anything that exists.
     fn scale(&self, role: Role, instances: u32) -> Checked {
         let existing = self.seen.instances(role).count();
-        let wanted = self.seen.revision(role).map_or(0, |revision| revision.wanted);
+        let wanted = self
+            .seen
+            .revision(role)
+            .map_or(0, |revision| revision.wanted);
         let stops = instances < wanted && existing > instances as usize;
-        ensure(!stops, "P2 no blind kill", || format!("scaling {role} to {instances} would stop some of {existing}"))
+        ensure(!stops, "P2 no blind kill", || {
+            format!("scaling {role} to {instances} would stop some of {existing}")
+        })
     }
 
     fn finish(&self, outcome: &Outcome) -> Checked {
@@ -173,10 +261,18 @@ impl Case<'_> {
             return Ok(());
         }
         let clean = self.seen.revision(gone).is_none() && self.seen.strays.is_empty();
-        ensure(clean, "P9 nothing left", || format!("{gone} or a pool entry is left"))?;
-        let serving = self.seen.instances(there).filter(|one| one.is_capacity()).count();
+        ensure(clean, "P9 nothing left", || {
+            format!("{gone} or a pool entry is left")
+        })?;
+        let serving = self
+            .seen
+            .instances(there)
+            .filter(|one| one.is_capacity())
+            .count();
         let target = self.plan.target(there) as usize;
-        ensure(serving >= target, "P5 a way back", || format!("{serving} of {target} {there} serve in the end"))
+        ensure(serving >= target, "P5 a way back", || {
+            format!("{serving} of {target} {there} serve in the end")
+        })
     }
 
     fn instance(&self, id: &InstanceId) -> Option<&Instance> {
@@ -203,5 +299,12 @@ fn kills(actions: &[Action], id: &InstanceId) -> bool {
 }
 
 fn ensure(holds: bool, promise: &'static str, what: impl FnOnce() -> String) -> Checked {
-    if holds { Ok(()) } else { Err(Violation { promise, what: what() }) }
+    if holds {
+        Ok(())
+    } else {
+        Err(Violation {
+            promise,
+            what: what(),
+        })
+    }
 }

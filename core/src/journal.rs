@@ -165,6 +165,9 @@ impl Picture {
                 instances.insert(one.id.clone(), glance);
             }
         }
-        Self { capacity: seen.capacity(), instances }
+        Self {
+            capacity: seen.capacity(),
+            instances,
+        }
     }
 }

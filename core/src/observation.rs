@@ -224,18 +224,23 @@ impl Observation {
 
     /// Returns the instances of a role; none when the revision does not exist.
     pub fn instances(&self, role: Role) -> impl Iterator<Item = &Instance> {
-        self.revision(role).into_iter().flat_map(|revision| &revision.instances)
+        self.revision(role)
+            .into_iter()
+            .flat_map(|revision| &revision.instances)
     }
 
     /// Returns the instances of both roles.
     pub fn all_instances(&self) -> impl Iterator<Item = &Instance> {
-        self.instances(Role::Blue).chain(self.instances(Role::Green))
+        self.instances(Role::Blue)
+            .chain(self.instances(Role::Green))
     }
 
     /// Returns how many instances are healthy and get new requests, in both roles: what P1 counts.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.all_instances().filter(|instance| instance.is_capacity()).count()
+        self.all_instances()
+            .filter(|instance| instance.is_capacity())
+            .count()
     }
 }
 
@@ -297,13 +302,16 @@ impl Instance {
     /// Tells whether it has been well, in the wanted configuration, for at least this long.
     #[must_use]
     pub fn is_settled(&self, min_healthy_time: Span, now: Moment) -> bool {
-        self.settles_at(min_healthy_time).is_some_and(|at| at <= now)
+        self.settles_at(min_healthy_time)
+            .is_some_and(|at| at <= now)
     }
 
     /// Returns when it will be settled if it stays as it is; None when it is not healthy.
     #[must_use]
     pub fn settles_at(&self, min_healthy_time: Span) -> Option<Moment> {
-        let since = self.healthy_since.filter(|_| self.is_well() && self.current);
+        let since = self
+            .healthy_since
+            .filter(|_| self.is_well() && self.current);
         since.map(|since| since + min_healthy_time)
     }
 

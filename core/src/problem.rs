@@ -17,7 +17,11 @@ pub struct Problem {
 impl Problem {
     /// Returns a problem without a hint.
     pub fn new(place: impl Into<String>, what: impl Into<String>) -> Self {
-        Self { place: place.into(), what: what.into(), hint: None }
+        Self {
+            place: place.into(),
+            what: what.into(),
+            hint: None,
+        }
     }
 
     /// Returns the problem with a hint.
@@ -47,7 +51,12 @@ pub fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> O
     let limit = (written.chars().count() / 3).max(2);
     known
         .into_iter()
-        .map(|name| (distance(&written.to_lowercase(), &name.to_lowercase()), name))
+        .map(|name| {
+            (
+                distance(&written.to_lowercase(), &name.to_lowercase()),
+                name,
+            )
+        })
         .filter(|(distance, _)| *distance <= limit)
         .min()
         .map(|(_, name)| name)

@@ -102,21 +102,35 @@ impl Report {
 #[must_use]
 pub fn sentence(action: &Action) -> String {
     match action {
-        Action::Instance(InstanceAction::Create { role, revision, .. }) => format!("create {role} {revision}"),
-        Action::Instance(InstanceAction::Scale { role, instances, .. }) => format!("scale {role} to {instances}"),
+        Action::Instance(InstanceAction::Create { role, revision, .. }) => {
+            format!("create {role} {revision}")
+        }
+        Action::Instance(InstanceAction::Scale {
+            role, instances, ..
+        }) => format!("scale {role} to {instances}"),
         Action::Instance(InstanceAction::Kill { role, victims, .. }) => {
             let each: Vec<_> = victims.iter().map(describe_victim).collect();
             format!("stop {} {role}: {}", victims.len(), each.join("; "))
         }
-        Action::Instance(InstanceAction::Remove { role, revision }) => format!("remove {role} {revision}"),
+        Action::Instance(InstanceAction::Remove { role, revision }) => {
+            format!("remove {role} {revision}")
+        }
         Action::Pool(PoolAction::Open { pool }) => match &pool.listen {
             Some(listen) => format!("open pool {} on {listen}", pool.id),
             None => format!("open pool {}", pool.id),
         },
-        Action::Pool(PoolAction::Change { pool, admit, withdraw, forget }) => {
+        Action::Pool(PoolAction::Change {
+            pool,
+            admit,
+            withdraw,
+            forget,
+        }) => {
             let mut parts = Vec::new();
             if !admit.is_empty() {
-                parts.push(format!("admit {}", list(admit.iter().map(|member| &member.instance))));
+                parts.push(format!(
+                    "admit {}",
+                    list(admit.iter().map(|member| &member.instance))
+                ));
             }
             if !withdraw.is_empty() {
                 parts.push(format!("withdraw {}", list(withdraw.iter())));
@@ -137,20 +151,25 @@ fn mark_sentence(mark: &Mark) -> String {
         Mark::GateReached { gate } => format!("gate {gate} reached: a person must promote"),
         Mark::BakeBegun => "all traffic is on GREEN; BLUE stays warm".to_owned(),
         Mark::DrainOverdue { instances, .. } => {
-            format!("past the drain deadline, still waiting for {}", list(instances.iter()))
+            format!(
+                "past the drain deadline, still waiting for {}",
+                list(instances.iter())
+            )
         }
     }
 }
 
 fn list<'a>(ids: impl Iterator<Item = &'a InstanceId>) -> String {
-    ids.map(|id| short(id)).collect::<Vec<_>>().join(", ")
+    ids.map(short).collect::<Vec<_>>().join(", ")
 }
 
 /// Returns what tells instances of one service apart, short enough for a line.
 #[must_use]
 pub fn short(id: &InstanceId) -> String {
     let text = id.as_str();
-    let Some((revision, rest)) = text.split_once(".instance-") else { return text.to_owned() };
+    let Some((revision, rest)) = text.split_once(".instance-") else {
+        return text.to_owned();
+    };
     let unique: String = rest.chars().take(8).collect();
     let incarnation = rest.rsplit_once('.').map_or("", |(_, number)| number);
     if incarnation.is_empty() || incarnation == "1" {
@@ -162,12 +181,20 @@ pub fn short(id: &InstanceId) -> String {
 
 fn describe_victim(victim: &Victim) -> String {
     let id = short(&victim.instance);
-    let in_flight = victim.in_flight.map_or_else(|| "unknown".to_owned(), |count| count.to_string());
+    let in_flight = victim
+        .in_flight
+        .map_or_else(|| "unknown".to_owned(), |count| count.to_string());
     match &victim.why {
-        KillReason::Drained => format!("{id} (in-flight 0, pending {} over {} samples)", victim.pending, victim.idle_samples),
+        KillReason::Drained => format!(
+            "{id} (in-flight 0, pending {} over {} samples)",
+            victim.pending, victim.idle_samples
+        ),
         KillReason::NeverServed => format!("{id} (never served)"),
         KillReason::Forced(reason) => {
-            format!("{id} FORCED with in-flight {in_flight}, pending {}: {reason}", victim.pending)
+            format!(
+                "{id} FORCED with in-flight {in_flight}, pending {}: {reason}",
+                victim.pending
+            )
         }
     }
 }
@@ -196,15 +223,25 @@ impl Writer {
             timeline: Vec::new(),
             capacity: Vec::new(),
         };
-        Self { report, places: BTreeMap::new(), roles: BTreeMap::new() }
+        Self {
+            report,
+            places: BTreeMap::new(),
+            roles: BTreeMap::new(),
+        }
     }
 
     fn take(&mut self, entry: &Entry) {
         let at = entry.at;
         let what = match &entry.event {
             Event::Begun { plan } => {
-                let from = plan.blue.as_ref().map_or("nothing", |blue| blue.revision.as_str());
-                format!("begin: {} from {from} to {}", plan.service, plan.green.revision)
+                let from = plan
+                    .blue
+                    .as_ref()
+                    .map_or("nothing", |blue| blue.revision.as_str());
+                format!(
+                    "begin: {} from {from} to {}",
+                    plan.service, plan.green.revision
+                )
             }
             Event::Intended { action } => {
                 self.action(at, action);
@@ -255,21 +292,31 @@ impl Writer {
             self.report.drains[*place].stopped.get_or_insert(at);
         }
         if matches!(victim.why, KillReason::Forced(_)) {
-            self.report.forced.push(Forced { victim: victim.clone(), at });
+            self.report.forced.push(Forced {
+                victim: victim.clone(),
+                at,
+            });
         }
     }
 
     fn picture(&mut self, at: Moment, picture: &Picture) {
         for (id, glance) in &picture.instances {
             self.roles.insert(id.clone(), glance.role);
-            let Some(place) = self.places.get(id) else { continue };
+            let Some(place) = self.places.get(id) else {
+                continue;
+            };
             let drain = &mut self.report.drains[*place];
             drain.most_in_flight = drain.most_in_flight.max(glance.in_flight.unwrap_or(0));
             if let Some(Pending::Count(count)) = glance.pending {
                 drain.most_pending = drain.most_pending.max(count);
             }
         }
-        if self.report.capacity.last().is_none_or(|(_, last)| *last != picture.capacity) {
+        if self
+            .report
+            .capacity
+            .last()
+            .is_none_or(|(_, last)| *last != picture.capacity)
+        {
             self.report.capacity.push((at, picture.capacity));
         }
         let was = self.report.least_capacity;

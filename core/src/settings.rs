@@ -21,28 +21,104 @@ pub struct SettingHelp {
 
 /// Every setting there is.
 pub const SETTINGS: [SettingHelp; 18] = [
-    help("strategy", "rolling", "rolling: batch by batch; switch: all of GREEN first, then one change"),
-    help("size", "live", "how many GREEN instances: live (as many as BLUE has), definition, or a number"),
-    help("initial", "1 (switch: all)", "how many GREEN instances before the first traffic: a number, 25% or all"),
-    help("batch", "25% (switch: all)", "how many BLUE instances leave at once: a number, 25% or all"),
-    help("surge", "as initial or batch asks", "how many instances beyond BLUE's count may run at once"),
-    help("floor", "BLUE's live count", "teal never takes the healthy, serving instances below this number"),
-    help("min_healthy_time", "10s", "how long an instance must be healthy before it gets traffic"),
-    help("healthy_deadline", "10m", "how long a batch may take to become healthy before teal rolls back"),
-    help("unhealthy_limit", "10s", "how long a GREEN in the pool may be unhealthy before teal rolls back"),
-    help("drain_interval", "200ms", "how often in-flight and pending are sampled"),
-    help("drain_samples", "3", "how many samples in a row must read zero"),
-    help("drain_deadline", "5m", "how long an instance may take to drain before the policy below applies"),
-    help("on_drain_deadline", "rollback", "wait, rollback, or force (force needs force_reason)"),
-    help("force_reason", "", "why undrained instances may be stopped; it stands in the report"),
-    help("keep_blue", "0s (switch: 5m)", "how long BLUE stays warm after the last shift, for an instant rollback"),
-    help("gates", "none", "where a person must promote: shift (before the first traffic), retire (before BLUE goes)"),
-    help("patience", "24h", "how long teal waits for a person, or past a drain deadline under `wait`"),
-    help("without_health_checks", "false", "take running for min_healthy_time as healthy when no check is declared"),
+    help(
+        "strategy",
+        "rolling",
+        "rolling: batch by batch; switch: all of GREEN first, then one change",
+    ),
+    help(
+        "size",
+        "live",
+        "how many GREEN instances: live (as many as BLUE has), definition, or a number",
+    ),
+    help(
+        "initial",
+        "1 (switch: all)",
+        "how many GREEN instances before the first traffic: a number, 25% or all",
+    ),
+    help(
+        "batch",
+        "25% (switch: all)",
+        "how many BLUE instances leave at once: a number, 25% or all",
+    ),
+    help(
+        "surge",
+        "as initial or batch asks",
+        "how many instances beyond BLUE's count may run at once",
+    ),
+    help(
+        "floor",
+        "BLUE's live count",
+        "teal never takes the healthy, serving instances below this number",
+    ),
+    help(
+        "min_healthy_time",
+        "10s",
+        "how long an instance must be healthy before it gets traffic",
+    ),
+    help(
+        "healthy_deadline",
+        "10m",
+        "how long a batch may take to become healthy before teal rolls back",
+    ),
+    help(
+        "unhealthy_limit",
+        "10s",
+        "how long a GREEN in the pool may be unhealthy before teal rolls back",
+    ),
+    help(
+        "drain_interval",
+        "200ms",
+        "how often in-flight and pending are sampled",
+    ),
+    help(
+        "drain_samples",
+        "3",
+        "how many samples in a row must read zero",
+    ),
+    help(
+        "drain_deadline",
+        "5m",
+        "how long an instance may take to drain before the policy below applies",
+    ),
+    help(
+        "on_drain_deadline",
+        "rollback",
+        "wait, rollback, or force (force needs force_reason)",
+    ),
+    help(
+        "force_reason",
+        "",
+        "why undrained instances may be stopped; it stands in the report",
+    ),
+    help(
+        "keep_blue",
+        "0s (switch: 5m)",
+        "how long BLUE stays warm after the last shift, for an instant rollback",
+    ),
+    help(
+        "gates",
+        "none",
+        "where a person must promote: shift (before the first traffic), retire (before BLUE goes)",
+    ),
+    help(
+        "patience",
+        "24h",
+        "how long teal waits for a person, or past a drain deadline under `wait`",
+    ),
+    help(
+        "without_health_checks",
+        "false",
+        "take running for min_healthy_time as healthy when no check is declared",
+    ),
 ];
 
 const fn help(name: &'static str, default: &'static str, help: &'static str) -> SettingHelp {
-    SettingHelp { name, default, help }
+    SettingHelp {
+        name,
+        default,
+        help,
+    }
 }
 
 /// How the traffic is shifted.
@@ -194,17 +270,18 @@ impl Settings {
     /// # Errors
     /// The name is unknown (with the near one as a hint), or the text is not a value of this setting.
     pub fn set(&mut self, name: &str, text: &str, place: &str) -> Result<(), Problem> {
-        self.parse(name, text.trim()).map_err(|refusal| match refusal {
-            Refusal::UnknownName => {
-                let near = nearest(name, SETTINGS.iter().map(|setting| setting.name));
-                let problem = Problem::new(place, format!("there is no setting `{name}`"));
-                match near {
-                    Some(near) => problem.hint(format!("did you mean `{near}`?")),
-                    None => problem,
+        self.parse(name, text.trim())
+            .map_err(|refusal| match refusal {
+                Refusal::UnknownName => {
+                    let near = nearest(name, SETTINGS.iter().map(|setting| setting.name));
+                    let problem = Problem::new(place, format!("there is no setting `{name}`"));
+                    match near {
+                        Some(near) => problem.hint(format!("did you mean `{near}`?")),
+                        None => problem,
+                    }
                 }
-            }
-            Refusal::BadValue(why) => Problem::new(place, why),
-        })
+                Refusal::BadValue(why) => Problem::new(place, why),
+            })
     }
 
     fn parse(&mut self, name: &str, text: &str) -> Result<(), Refusal> {
@@ -238,8 +315,11 @@ impl Settings {
         let mut problems = Vec::new();
         if self.on_drain_deadline == OnDrainDeadline::Force && self.force_reason.is_none() {
             problems.push(
-                Problem::new("on_drain_deadline", "`force` stops instances that are still at work, and no reason is given")
-                    .hint("add --force-reason \"why this may drop work\"; it will stand in the report"),
+                Problem::new(
+                    "on_drain_deadline",
+                    "`force` stops instances that are still at work, and no reason is given",
+                )
+                .hint("add --force-reason \"why this may drop work\"; it will stand in the report"),
             );
         }
         problems
@@ -291,10 +371,14 @@ const BOOLEANS: [(&str, bool); 2] = [("true", true), ("false", false)];
 const GATES: [(&str, Gate); 2] = [("shift", Gate::Shift), ("retire", Gate::Retire)];
 
 fn word<T: Copy>(text: &str, words: &[(&'static str, T)]) -> Result<T, Refusal> {
-    words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {
-        let known: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-        Refusal::BadValue(format!("`{text}` is none of {}", known.join(", ")))
-    })
+    words
+        .iter()
+        .find(|(word, _)| *word == text)
+        .map(|(_, value)| *value)
+        .ok_or_else(|| {
+            let known: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+            Refusal::BadValue(format!("`{text}` is none of {}", known.join(", ")))
+        })
 }
 
 fn number(text: &str) -> Result<u32, Refusal> {
@@ -302,11 +386,16 @@ fn number(text: &str) -> Result<u32, Refusal> {
 }
 
 fn at_least_one(number: u32) -> Result<u32, Refusal> {
-    if number == 0 { Err(Refusal::BadValue("must be at least 1".to_owned())) } else { Ok(number) }
+    if number == 0 {
+        Err(Refusal::BadValue("must be at least 1".to_owned()))
+    } else {
+        Ok(number)
+    }
 }
 
 fn span(text: &str) -> Result<Span, Refusal> {
-    text.parse().map_err(|error: crate::time::NotASpan| Refusal::BadValue(error.to_string()))
+    text.parse()
+        .map_err(|error: crate::time::NotASpan| Refusal::BadValue(error.to_string()))
 }
 
 fn positive(span: Span) -> Result<Span, Refusal> {
@@ -322,11 +411,21 @@ fn amount(text: &str) -> Result<Amount, Refusal> {
         return Ok(Amount::Percent(100));
     }
     let parsed = match text.strip_suffix('%') {
-        Some(percent) => percent.parse().ok().filter(|p| (1..=100).contains(p)).map(Amount::Percent),
-        None => text.parse().ok().filter(|count| *count > 0).map(Amount::Count),
+        Some(percent) => percent
+            .parse()
+            .ok()
+            .filter(|p| (1..=100).contains(p))
+            .map(Amount::Percent),
+        None => text
+            .parse()
+            .ok()
+            .filter(|count| *count > 0)
+            .map(Amount::Count),
     };
     parsed.ok_or_else(|| {
-        Refusal::BadValue(format!("`{text}` is not a number of instances (write 2, 25% or all)"))
+        Refusal::BadValue(format!(
+            "`{text}` is not a number of instances (write 2, 25% or all)"
+        ))
     })
 }
 
@@ -344,7 +443,9 @@ fn gates(text: &str) -> Result<BTreeSet<Gate>, Refusal> {
     if text == "none" || text.is_empty() {
         return Ok(BTreeSet::new());
     }
-    text.split(',').map(|gate| word(gate.trim(), &GATES)).collect()
+    text.split(',')
+        .map(|gate| word(gate.trim(), &GATES))
+        .collect()
 }
 
 #[cfg(test)]
@@ -369,8 +470,16 @@ mod tests {
         let mut settings = Settings::default();
 
         for setting in SETTINGS {
-            let value = values.iter().find(|(name, _)| *name == setting.name).map_or("3s", |v| v.1);
-            assert_eq!(settings.set(setting.name, value, "here"), Ok(()), "{}", setting.name);
+            let value = values
+                .iter()
+                .find(|(name, _)| *name == setting.name)
+                .map_or("3s", |v| v.1);
+            assert_eq!(
+                settings.set(setting.name, value, "here"),
+                Ok(()),
+                "{}",
+                setting.name
+            );
         }
 
         assert_eq!(settings.size, Size::Exactly(7));
@@ -380,10 +489,15 @@ mod tests {
 
     #[test]
     fn an_unknown_setting_suggests_the_near_one() {
-        let problem = Settings::default().set("drain_dedline", "3s", "teal.toml").unwrap_err();
+        let problem = Settings::default()
+            .set("drain_dedline", "3s", "teal.toml")
+            .unwrap_err();
 
         assert_eq!(problem.place, "teal.toml");
-        assert_eq!(problem.hint.as_deref(), Some("did you mean `drain_deadline`?"));
+        assert_eq!(
+            problem.hint.as_deref(),
+            Some("did you mean `drain_deadline`?")
+        );
     }
 
     #[test]

@@ -6,7 +6,9 @@ use std::ops::{Add, Sub};
 use std::str::FromStr;
 
 /// A point in time: milliseconds since the Unix epoch, UTC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct Moment(pub u64);
 
@@ -91,7 +93,9 @@ impl FromStr for Span {
     type Err = NotASpan;
 
     fn from_str(text: &str) -> Result<Self, NotASpan> {
-        parse_span(text.trim()).map(Self).ok_or_else(|| NotASpan(text.to_owned()))
+        parse_span(text.trim())
+            .map(Self)
+            .ok_or_else(|| NotASpan(text.to_owned()))
     }
 }
 
@@ -105,7 +109,9 @@ fn parse_span(text: &str) -> Option<u64> {
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
         let (number, tail) = rest.split_at(digits);
-        let letters = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
+        let letters = tail
+            .find(|c: char| !c.is_ascii_alphabetic())
+            .unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(letters);
         let millis = match unit {
             "ms" => 1,
@@ -130,7 +136,11 @@ fn decimal_millis(number: &str, unit: u64) -> Option<u64> {
     }
     let whole = whole.parse::<u64>().ok()?.checked_mul(unit)?;
     let scale = 10_u64.pow(u32::try_from(fraction.len()).ok()?);
-    let part = if fraction.is_empty() { 0 } else { fraction.parse::<u64>().ok()? };
+    let part = if fraction.is_empty() {
+        0
+    } else {
+        fraction.parse::<u64>().ok()?
+    };
     whole.checked_add(part.checked_mul(unit)? / scale)
 }
 
@@ -177,7 +187,17 @@ mod tests {
 
     #[test]
     fn what_is_no_span_is_refused() {
-        for text in ["", "s", "-3s", "3 s", "5x", "1e3", "NaN", "99999999999999999999h", "1.2.3s"] {
+        for text in [
+            "",
+            "s",
+            "-3s",
+            "3 s",
+            "5x",
+            "1e3",
+            "NaN",
+            "99999999999999999999h",
+            "1.2.3s",
+        ] {
             assert!(text.parse::<Span>().is_err(), "{text}");
         }
     }

@@ -114,7 +114,7 @@ pub enum StartError {
 
 /// A running engine.
 ///
-/// Dropping it closes the API and leaves the tasks running; [`Engine::stop`] ends them.
+/// Dropping it closes the API and leaves the tasks running, unwatched; [`Engine::stop`] ends them.
 #[derive(Debug)]
 pub struct Engine {
     address: SocketAddr,
@@ -188,6 +188,7 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
+        self.shell.change(|world, _| world.abandon());
         for server in &self.servers {
             server.abort();
         }

@@ -21,12 +21,16 @@
 //! kept across a restart: apps are gone, and tasks that a killed engine left behind are ended when
 //! the next one starts on the same folder, so that no port stays taken.
 //!
+//! Tasks get an environment of their own, but they inherit what file descriptors the calling process
+//! itself inherited without close-on-exec; Rust's own are not among them.
+//!
 //! # Where it differs from Marathon on purpose
 //! * Until a task's first success its checks are asked every quarter of a second, so that a
 //!   start-up is noticed at once; failures still count once per interval only.
 //! * Undoing a deployment keeps tasks that already run the old configuration instead of restarting
 //!   them.
 //! * A rolling restart that nothing else can move lets an unhealthy old instance go.
+//! * Requests that a browser sends for a page from elsewhere are refused with 403.
 //! * After a kill the rest of a process group keeps its grace period although its leader is gone.
 //!
 //! # Where to read next

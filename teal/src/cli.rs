@@ -1,7 +1,8 @@
 //! The command line: one variant per command, one line of dispatch each.
 
 use crate::commands::{
-    app, completion, demo, deploy, doctor, history, load, oinker, pool, report, steer, status, task, up, wait,
+    app, completion, demo, deploy, doctor, history, load, oinker, pool, report, status, steer,
+    task, up, wait,
 };
 use crate::failure::{Exit, Failure};
 use crate::settings::{GlobalArgs, Places};

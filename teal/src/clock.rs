@@ -25,7 +25,10 @@ pub(crate) fn stamp(moment: Moment) -> String {
 }
 
 fn format(moment: Moment, how: &str) -> String {
-    timestamp(moment).to_zoned(TimeZone::system()).strftime(how).to_string()
+    timestamp(moment)
+        .to_zoned(TimeZone::system())
+        .strftime(how)
+        .to_string()
 }
 
 fn timestamp(moment: Moment) -> Timestamp {

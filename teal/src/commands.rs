@@ -11,8 +11,8 @@ pub(crate) mod load;
 pub(crate) mod oinker;
 pub(crate) mod pool;
 pub(crate) mod report;
-pub(crate) mod steer;
 pub(crate) mod status;
+pub(crate) mod steer;
 pub(crate) mod task;
 pub(crate) mod up;
 pub(crate) mod wait;
@@ -31,7 +31,10 @@ fn read_file(path: &Path) -> Result<String, Failure> {
     };
     match read {
         Ok(()) => Ok(text),
-        Err(error) => Err(Failure::new(Exit::Invalid, format!("cannot read {}: {error}", path.display()))
-            .hint("name a file with a Marathon app definition, or - for standard input")),
+        Err(error) => Err(Failure::new(
+            Exit::Invalid,
+            format!("cannot read {}: {error}", path.display()),
+        )
+        .hint("name a file with a Marathon app definition, or - for standard input")),
     }
 }

@@ -42,7 +42,12 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn new(exit: Exit, what: impl Into<String>) -> Self {
-        Self { exit, what: what.into(), problems: Vec::new(), hint: None }
+        Self {
+            exit,
+            what: what.into(),
+            problems: Vec::new(),
+            hint: None,
+        }
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -52,15 +57,26 @@ impl Failure {
 
     /// Every mistake of what the operator wrote, at once.
     pub(crate) fn invalid(what: impl Into<String>, problems: Vec<Problem>) -> Self {
-        Self { problems, ..Self::new(Exit::Invalid, what) }
+        Self {
+            problems,
+            ..Self::new(Exit::Invalid, what)
+        }
     }
 
     pub(crate) fn orchestrator(error: &DriverError) -> Self {
-        Self::driver(Exit::Orchestrator, error, "`teal up` starts one on this machine; --marathon says where another one is")
+        Self::driver(
+            Exit::Orchestrator,
+            error,
+            "`teal up` starts one on this machine; --marathon says where another one is",
+        )
     }
 
     pub(crate) fn balancer(error: &DriverError) -> Self {
-        Self::driver(Exit::Balancer, error, "`teal up` starts one on this machine; --balancer says where another one is")
+        Self::driver(
+            Exit::Balancer,
+            error,
+            "`teal up` starts one on this machine; --balancer says where another one is",
+        )
     }
 
     fn driver(exit: Exit, error: &DriverError, otherwise: &str) -> Self {

@@ -49,7 +49,10 @@ impl Interrupt {
     }
 }
 
-#[expect(clippy::exit, reason = "the second Ctrl-C means now; the journal makes it safe")]
+#[expect(
+    clippy::exit,
+    reason = "the second Ctrl-C means now; the journal makes it safe"
+)]
 fn leave_now() {
     std::process::exit(i32::from(Exit::Interrupted as u8));
 }

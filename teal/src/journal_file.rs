@@ -25,14 +25,34 @@ impl JournalFile {
     /// Begins a journal with a plan.
     pub(crate) fn create(path: &Path, plan: &Plan, now: Moment) -> Result<Self> {
         let told = || format!("cannot begin the journal {}", path.display());
-        let entry = Entry { seq: 1, at: now, event: Event::Begun { plan: Box::new(plan.clone()) } };
+        let entry = Entry {
+            seq: 1,
+            at: now,
+            event: Event::Begun {
+                plan: Box::new(plan.clone()),
+            },
+        };
         let (plan, state) = State::begin(&entry)?;
-        let mut file = OpenOptions::new().append(true).create_new(true).open(path).with_context(told)?;
-        file.write_all(line(&entry)?.as_bytes()).and_then(|()| file.sync_all()).with_context(told)?;
+        let mut file = OpenOptions::new()
+            .append(true)
+            .create_new(true)
+            .open(path)
+            .with_context(told)?;
+        file.write_all(line(&entry)?.as_bytes())
+            .and_then(|()| file.sync_all())
+            .with_context(told)?;
         if let Some(folder) = path.parent() {
-            File::open(folder).and_then(|folder| folder.sync_all()).with_context(told)?;
+            File::open(folder)
+                .and_then(|folder| folder.sync_all())
+                .with_context(told)?;
         }
-        Ok(Self { file, path: path.to_owned(), entries: vec![entry], plan, state })
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+            entries: vec![entry],
+            plan,
+            state,
+        })
     }
 
     /// Opens a journal to go on with it. A cut-off last line is cut away.
@@ -41,15 +61,27 @@ impl JournalFile {
         let (plan, state) = State::replay(&entries).with_context(|| path.display().to_string())?;
         let file = OpenOptions::new().append(true).open(path)?;
         file.set_len(whole)?;
-        Ok(Self { file, path: path.to_owned(), entries, plan, state })
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+            entries,
+            plan,
+            state,
+        })
     }
 
     /// Writes an entry and takes it into the state. Returns its number.
     pub(crate) fn write(&mut self, now: Moment, event: Event) -> Result<u64> {
         let told = || format!("cannot write the journal {}", self.path.display());
-        let entry = Entry { seq: self.state.seq + 1, at: now, event };
+        let entry = Entry {
+            seq: self.state.seq + 1,
+            at: now,
+            event,
+        };
         self.state.apply(&entry)?;
-        self.file.write_all(line(&entry)?.as_bytes()).with_context(told)?;
+        self.file
+            .write_all(line(&entry)?.as_bytes())
+            .with_context(told)?;
         if must_be_on_disk(&entry.event) {
             self.file.sync_data().with_context(told)?;
         }
@@ -72,8 +104,14 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Entry>> {
 /// What is only remembered for the report, or told again by looking, may be lost with the machine.
 fn must_be_on_disk(event: &Event) -> bool {
     match event {
-        Event::Begun { .. } | Event::Intended { .. } | Event::Asked { .. } | Event::Ended { .. } => true,
-        Event::Performed { .. } | Event::Failed { .. } | Event::Seen { .. } | Event::Resumed { .. } => false,
+        Event::Begun { .. }
+        | Event::Intended { .. }
+        | Event::Asked { .. }
+        | Event::Ended { .. } => true,
+        Event::Performed { .. }
+        | Event::Failed { .. }
+        | Event::Seen { .. }
+        | Event::Resumed { .. } => false,
     }
 }
 
@@ -90,12 +128,19 @@ fn read_lines(path: &Path) -> Result<(Vec<Entry>, u64)> {
         .with_context(|| format!("cannot read the journal {}", path.display()))?;
     let mut entries = Vec::new();
     let mut whole = 0_u64;
-    let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').enumerate().peekable();
+    let mut lines = bytes
+        .split_inclusive(|byte| *byte == b'\n')
+        .enumerate()
+        .peekable();
     while let Some((index, bytes)) = lines.next() {
         match parse(bytes) {
             Some(entry) => entries.push(entry),
             None if lines.peek().is_none() => break,
-            None => bail!("the journal {} is damaged at line {}", path.display(), index + 1),
+            None => bail!(
+                "the journal {} is damaged at line {}",
+                path.display(),
+                index + 1
+            ),
         }
         whole += bytes.len() as u64;
     }
@@ -109,7 +154,9 @@ fn parse(line: &[u8]) -> Option<Entry> {
     let line = std::str::from_utf8(line.strip_suffix(b"\n")?).ok()?;
     let (checksum, json) = line.split_once(' ')?;
     let checksum = u32::from_str_radix(checksum, 16).ok()?;
-    (checksum == crc32fast::hash(json.as_bytes())).then(|| serde_json::from_str(json).ok()).flatten()
+    (checksum == crc32fast::hash(json.as_bytes()))
+        .then(|| serde_json::from_str(json).ok())
+        .flatten()
 }
 
 #[cfg(test)]
@@ -125,8 +172,22 @@ mod tests {
         let settings = serde_json::to_string(&teal_core::settings::Settings::default()).unwrap();
         let plan: Plan = serde_json::from_str(&format!("{PLAN}{settings}}}")).unwrap();
         let mut journal = JournalFile::create(&folder.join("d.journal"), &plan, Moment(1)).unwrap();
-        journal.write(Moment(2), Event::Asked { command: Command::Pause }).unwrap();
-        journal.write(Moment(3), Event::Asked { command: Command::Resume }).unwrap();
+        journal
+            .write(
+                Moment(2),
+                Event::Asked {
+                    command: Command::Pause,
+                },
+            )
+            .unwrap();
+        journal
+            .write(
+                Moment(3),
+                Event::Asked {
+                    command: Command::Resume,
+                },
+            )
+            .unwrap();
         journal
     }
 
@@ -146,13 +207,24 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let written = journal(folder.path());
         let whole = std::fs::read(written.path()).unwrap();
-        let last = whole[..whole.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
+        let last = whole[..whole.len() - 1]
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .unwrap()
+            + 1;
 
         for cut in last..whole.len() {
             std::fs::write(written.path(), &whole[..cut]).unwrap();
             let mut opened = JournalFile::open(written.path()).unwrap();
             assert_eq!(opened.entries.len(), 2, "cut at {cut}");
-            opened.write(Moment(9), Event::Asked { command: Command::Resume }).unwrap();
+            opened
+                .write(
+                    Moment(9),
+                    Event::Asked {
+                        command: Command::Resume,
+                    },
+                )
+                .unwrap();
             assert_eq!(read(written.path()).unwrap().len(), 3, "cut at {cut}");
         }
     }

@@ -21,9 +21,17 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&Failure::new(Exit::Internal, format!("cannot start the runtime: {error}"))),
+        Err(error) => {
+            return fail(&Failure::new(
+                Exit::Internal,
+                format!("cannot start the runtime: {error}"),
+            ));
+        }
     };
     let ended = runtime.block_on(cli.run());
     // Reads of stdin and background tasks may still hang about; nothing waits for them.

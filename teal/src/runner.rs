@@ -99,7 +99,9 @@ impl Runner {
             if self.interrupt.is_wanted() {
                 return Ok(End::Interrupted);
             }
-            let Some(sighting) = self.look().await else { continue };
+            let Some(sighting) = self.look().await else {
+                continue;
+            };
             let seen = self.evidence.absorb(&self.journal.plan, sighting);
             let now = seen.at;
             self.remember(&seen, audience)?;
@@ -115,7 +117,12 @@ impl Runner {
                 Decision::Act(actions) => self.carry_out(actions, audience).await?,
                 Decision::Wait { until, .. } => self.wait(until).await,
                 Decision::Finish(outcome) => {
-                    self.write(Event::Ended { outcome: outcome.clone() }, audience)?;
+                    self.write(
+                        Event::Ended {
+                            outcome: outcome.clone(),
+                        },
+                        audience,
+                    )?;
                     self.store.remove_letter_box(&self.journal.plan.deployment);
                     return Ok(End::Outcome(outcome));
                 }
@@ -148,17 +155,33 @@ impl Runner {
         }
     }
 
-    async fn carry_out(&mut self, actions: Vec<Action>, audience: &mut dyn Audience) -> Result<(), Failure> {
+    async fn carry_out(
+        &mut self,
+        actions: Vec<Action>,
+        audience: &mut dyn Audience,
+    ) -> Result<(), Failure> {
         for action in actions {
             if self.interrupt.is_wanted() {
                 return Ok(());
             }
-            let intent = self.write(Event::Intended { action: action.clone() }, audience)?;
+            let intent = self.write(
+                Event::Intended {
+                    action: action.clone(),
+                },
+                audience,
+            )?;
             match self.perform(&action).await {
                 Ok(()) => self.write(Event::Performed { intent }, audience)?,
                 Err(error) => {
                     let retry = error.is_retryable();
-                    self.write(Event::Failed { intent, reason: error.to_string(), retry }, audience)?;
+                    self.write(
+                        Event::Failed {
+                            intent,
+                            reason: error.to_string(),
+                            retry,
+                        },
+                        audience,
+                    )?;
                     return Ok(());
                 }
             };

@@ -20,7 +20,14 @@ pub(crate) struct GlobalArgs {
     #[arg(long, global = true, env = "TEAL_STATE_DIR", value_name = "FOLDER")]
     state_dir: Option<PathBuf>,
     /// What the output looks like
-    #[arg(short, long, global = true, env = "TEAL_OUTPUT", value_enum, default_value = "text")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "TEAL_OUTPUT",
+        value_enum,
+        default_value = "text"
+    )]
     pub(crate) output: Format,
 }
 
@@ -39,10 +46,21 @@ impl GlobalArgs {
     /// Resolves everything. Every mistake of the project's file is reported at once.
     pub(crate) fn resolve(&self) -> Result<Places, Failure> {
         let mut project = Project::read(Path::new("teal.toml"))?;
-        let state_dir = self.state_dir.clone().or_else(|| project.state_dir.take().map(PathBuf::from));
+        let state_dir = self
+            .state_dir
+            .clone()
+            .or_else(|| project.state_dir.take().map(PathBuf::from));
         Ok(Places {
-            marathon: self.marathon.clone().or(project.marathon).unwrap_or_else(|| "http://127.0.0.1:8080".to_owned()),
-            balancer: self.balancer.clone().or(project.balancer).unwrap_or_else(|| "http://127.0.0.1:8081".to_owned()),
+            marathon: self
+                .marathon
+                .clone()
+                .or(project.marathon)
+                .unwrap_or_else(|| "http://127.0.0.1:8080".to_owned()),
+            balancer: self
+                .balancer
+                .clone()
+                .or(project.balancer)
+                .unwrap_or_else(|| "http://127.0.0.1:8081".to_owned()),
             state_dir: state_dir.map_or_else(default_state_dir, Ok)?,
             output: self.output,
             settings: project.settings,
@@ -62,10 +80,18 @@ impl Project {
     fn read(path: &Path) -> Result<Self, Failure> {
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) => return Err(anyhow::Error::new(error).context(path.display().to_string()).into()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Self::default());
+            }
+            Err(error) => {
+                return Err(anyhow::Error::new(error)
+                    .context(path.display().to_string())
+                    .into());
+            }
         };
-        Self::parse(&text).map_err(|problems| Failure::invalid(format!("{} cannot be used", path.display()), problems))
+        Self::parse(&text).map_err(|problems| {
+            Failure::invalid(format!("{} cannot be used", path.display()), problems)
+        })
     }
 
     fn parse(text: &str) -> Result<Self, Vec<Problem>> {
@@ -89,12 +115,18 @@ impl Project {
                 _ => problems.push(unknown(key)),
             }
         }
-        if problems.is_empty() { Ok(project) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(project)
+        } else {
+            Err(problems)
+        }
     }
 }
 
 fn unknown(key: &str) -> Problem {
-    let known = ["marathon", "balancer", "state_dir"].into_iter().chain(SETTINGS.iter().map(|s| s.name));
+    let known = ["marathon", "balancer", "state_dir"]
+        .into_iter()
+        .chain(SETTINGS.iter().map(|s| s.name));
     let problem = Problem::new(key, "there is no such key");
     match nearest(key, known) {
         Some(near) => problem.hint(format!("did you mean `{near}`?")),
@@ -103,15 +135,22 @@ fn unknown(key: &str) -> Problem {
 }
 
 fn default_state_dir() -> Result<PathBuf, Failure> {
-    let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let base = folder("XDG_STATE_HOME").or_else(|| folder("HOME").map(|home| home.join(".local/state")));
+    let folder = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    let base =
+        folder("XDG_STATE_HOME").or_else(|| folder("HOME").map(|home| home.join(".local/state")));
     let base = base.context("neither HOME nor XDG_STATE_HOME is set; say --state-dir FOLDER")?;
     Ok(base.join("teal"))
 }
 
 /// Flags for the settings of a deployment. Each is also a label, an environment variable and a key of `teal.toml`.
 #[derive(Debug, Clone, Default, clap::Args)]
-#[command(next_help_heading = "Settings of the deployment (also as labels TEAL_…, environment, and teal.toml)")]
+#[command(
+    next_help_heading = "Settings of the deployment (also as labels TEAL_…, environment, and teal.toml)"
+)]
 pub(crate) struct SettingArgs {
     /// rolling: batch by batch; switch: all of GREEN first, then one change [default: rolling]
     #[arg(long, env = "TEAL_STRATEGY")]
@@ -192,8 +231,17 @@ impl SettingArgs {
             ("patience", &self.patience),
             ("without_health_checks", &self.without_health_checks),
         ];
-        let said = all.into_iter().filter_map(|(name, value)| value.as_ref().map(|value| (name, value)));
-        said.map(|(name, value)| (name.to_owned(), value.clone(), format!("--{}", name.replace('_', "-")))).collect()
+        let said = all
+            .into_iter()
+            .filter_map(|(name, value)| value.as_ref().map(|value| (name, value)));
+        said.map(|(name, value)| {
+            (
+                name.to_owned(),
+                value.clone(),
+                format!("--{}", name.replace('_', "-")),
+            )
+        })
+        .collect()
     }
 }
 
@@ -203,7 +251,8 @@ mod tests {
 
     #[test]
     fn a_projects_file_gives_defaults_and_every_mistake_in_it_is_told() {
-        let good = Project::parse("marathon = \"http://m:8080\"\nbatch = 2\nkeep_blue = \"5m\"\n").unwrap();
+        let good = Project::parse("marathon = \"http://m:8080\"\nbatch = 2\nkeep_blue = \"5m\"\n")
+            .unwrap();
         assert_eq!(good.settings.batch(10), 2);
 
         let problems = Project::parse("batsh = 2\nkeep_blue = \"soon\"\n").unwrap_err();

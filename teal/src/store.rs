@@ -47,7 +47,10 @@ pub(crate) struct Past {
 impl Past {
     /// Whether it may still go on: it has not ended, or a person is needed.
     pub(crate) fn is_open(&self) -> bool {
-        !matches!(self.state.outcome, Some(Outcome::Completed | Outcome::RolledBack { .. }))
+        !matches!(
+            self.state.outcome,
+            Some(Outcome::Completed | Outcome::RolledBack { .. })
+        )
     }
 }
 
@@ -57,7 +60,9 @@ impl Store {
             let path = root.join(folder);
             fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
         }
-        Ok(Self { root: root.to_owned() })
+        Ok(Self {
+            root: root.to_owned(),
+        })
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -65,29 +70,48 @@ impl Store {
     }
 
     pub(crate) fn journal(&self, deployment: &DeploymentId) -> PathBuf {
-        self.root.join("deployments").join(format!("{deployment}.journal"))
+        self.root
+            .join("deployments")
+            .join(format!("{deployment}.journal"))
     }
 
     fn letter_box(&self, deployment: &DeploymentId) -> PathBuf {
-        self.root.join("deployments").join(format!("{deployment}.letters"))
+        self.root
+            .join("deployments")
+            .join(format!("{deployment}.letters"))
     }
 
     // ---- the lock ----------------------------------------------------------------------------------------------
 
     fn lock_path(&self, service: &ServiceName) -> PathBuf {
-        self.root.join("locks").join(format!("{}.lock", service.as_str().replace('/', "_")))
+        self.root
+            .join("locks")
+            .join(format!("{}.lock", service.as_str().replace('/', "_")))
     }
 
     /// Takes a service's lock for a deployment. Err: who holds it.
-    pub(crate) fn lock(&self, service: &ServiceName, deployment: &DeploymentId) -> Result<ServiceLock, Failure> {
+    pub(crate) fn lock(
+        &self,
+        service: &ServiceName,
+        deployment: &DeploymentId,
+    ) -> Result<ServiceLock, Failure> {
         let path = self.lock_path(service);
         let told = || format!("cannot use the lock {}", path.display());
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path);
         let mut file = file.with_context(told)?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(held(service, self.holder(service).as_ref())),
-            Err(TryLockError::Error(error)) => return Err(anyhow::Error::new(error).context(told()).into()),
+            Err(TryLockError::WouldBlock) => {
+                return Err(held(service, self.holder(service).as_ref()));
+            }
+            Err(TryLockError::Error(error)) => {
+                return Err(anyhow::Error::new(error).context(told()).into());
+            }
         }
         let holder = Holder {
             deployment: deployment.clone(),
@@ -96,7 +120,10 @@ impl Store {
             since: crate::clock::date_time(crate::clock::now()),
         };
         let text = serde_json::to_string(&holder).context("holder")?;
-        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text.as_bytes())).with_context(told)?;
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(text.as_bytes()))
+            .with_context(told)?;
         Ok(ServiceLock { _file: file })
     }
 
@@ -135,19 +162,29 @@ impl Store {
 
     /// Returns a service's deployments, oldest first.
     pub(crate) fn of_service(&self, service: &ServiceName) -> Vec<Past> {
-        self.all().0.into_iter().filter(|past| past.plan.service == *service).collect()
+        self.all()
+            .0
+            .into_iter()
+            .filter(|past| past.plan.service == *service)
+            .collect()
     }
 
     /// Returns the deployment of a service that has not ended, if there is one.
     pub(crate) fn open_of(&self, service: &ServiceName) -> Option<Past> {
-        self.of_service(service).into_iter().rev().find(Past::is_open)
+        self.of_service(service)
+            .into_iter()
+            .rev()
+            .find(Past::is_open)
     }
 
     pub(crate) fn find(&self, deployment: &DeploymentId) -> Result<Past, Failure> {
         let path = self.journal(deployment);
         if !path.exists() {
-            return Err(Failure::new(Exit::Invalid, format!("there is no deployment `{deployment}`"))
-                .hint("`teal history` lists them"));
+            return Err(Failure::new(
+                Exit::Invalid,
+                format!("there is no deployment `{deployment}`"),
+            )
+            .hint("`teal history` lists them"));
         }
         Ok(past(&path)?)
     }
@@ -159,7 +196,10 @@ impl Store {
         let folder = self.letter_box(deployment);
         fs::create_dir_all(&folder)?;
         let name = format!("{:020}-{}", crate::clock::now().0, std::process::id());
-        let (draft, letter) = (folder.join(format!("{name}.draft")), folder.join(format!("{name}.json")));
+        let (draft, letter) = (
+            folder.join(format!("{name}.draft")),
+            folder.join(format!("{name}.json")),
+        );
         fs::write(&draft, serde_json::to_vec(command)?)?;
         fs::rename(&draft, &letter)?;
         Ok(letter)
@@ -167,7 +207,9 @@ impl Store {
 
     /// Returns the commands in a deployment's letter box, oldest first; each is to be removed once it is journaled.
     pub(crate) fn letters(&self, deployment: &DeploymentId) -> Vec<(PathBuf, Command)> {
-        let Ok(folder) = fs::read_dir(self.letter_box(deployment)) else { return Vec::new() };
+        let Ok(folder) = fs::read_dir(self.letter_box(deployment)) else {
+            return Vec::new();
+        };
         let mut paths: Vec<_> = folder.flatten().map(|file| file.path()).collect();
         paths.retain(|path| path.extension().is_some_and(|end| end == "json"));
         paths.sort();
@@ -187,24 +229,44 @@ impl Store {
 fn past(path: &Path) -> Result<Past> {
     let entries = journal_file::read(path)?;
     let (plan, state) = State::replay(&entries).with_context(|| path.display().to_string())?;
-    Ok(Past { path: path.to_owned(), entries, plan, state })
+    Ok(Past {
+        path: path.to_owned(),
+        entries,
+        plan,
+        state,
+    })
 }
 
 fn held(service: &ServiceName, holder: Option<&Holder>) -> Failure {
     let who = holder.map_or_else(
         || "another teal".to_owned(),
-        |holder| format!("deployment {} (process {} on {}, since {})", holder.deployment, holder.pid, holder.host, holder.since),
+        |holder| {
+            format!(
+                "deployment {} (process {} on {}, since {})",
+                holder.deployment, holder.pid, holder.host, holder.since
+            )
+        },
     );
-    Failure::new(Exit::Locked, format!("{service} is locked by {who}; nothing was changed"))
-        .hint(format!("`teal watch {service}` shows it; `teal rollback {service}` turns it back"))
+    Failure::new(
+        Exit::Locked,
+        format!("{service} is locked by {who}; nothing was changed"),
+    )
+    .hint(format!(
+        "`teal watch {service}` shows it; `teal rollback {service}` turns it back"
+    ))
 }
 
 /// Returns this machine's name.
 pub(crate) fn host() -> String {
-    fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| "localhost".to_owned(), |name| name.trim().to_owned())
+    fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "localhost".to_owned(), |name| name.trim().to_owned())
 }
 
 /// Returns when a journal's last entry of a kind satisfies a test, if any.
 pub(crate) fn ended_at(entries: &[Entry]) -> Option<teal_core::Moment> {
-    entries.iter().rev().find(|entry| matches!(entry.event, Event::Ended { .. })).map(|entry| entry.at)
+    entries
+        .iter()
+        .rev()
+        .find(|entry| matches!(entry.event, Event::Ended { .. }))
+        .map(|entry| entry.at)
 }

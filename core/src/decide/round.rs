@@ -33,8 +33,14 @@ impl Sides<'_> {
         if self.plan.target(self.incoming_role()) == 0 {
             return None;
         }
-        let missing = self.plan.pools.iter().filter(|pool| !self.seen.pools.contains(&pool.id));
-        let open: Vec<_> = missing.map(|pool| Action::Pool(PoolAction::Open { pool: pool.clone() })).collect();
+        let missing = self
+            .plan
+            .pools
+            .iter()
+            .filter(|pool| !self.seen.pools.contains(&pool.id));
+        let open: Vec<_> = missing
+            .map(|pool| Action::Pool(PoolAction::Open { pool: pool.clone() }))
+            .collect();
         (!open.is_empty()).then_some(open)
     }
 
@@ -53,10 +59,18 @@ impl Sides<'_> {
             }
         }
         if self.plan.settings.on_drain_deadline == OnDrainDeadline::Wait {
-            let overdue = self.draining().filter(|one| self.is_overdue(one) && !self.is_drained(one));
-            let new: Vec<_> = overdue.map(|one| one.id.clone()).filter(|id| !self.state.overdue.contains(id)).collect();
+            let overdue = self
+                .draining()
+                .filter(|one| self.is_overdue(one) && !self.is_drained(one));
+            let new: Vec<_> = overdue
+                .map(|one| one.id.clone())
+                .filter(|id| !self.state.overdue.contains(id))
+                .collect();
             if !new.is_empty() {
-                marks.push(Mark::DrainOverdue { instances: new, policy: OnDrainDeadline::Wait });
+                marks.push(Mark::DrainOverdue {
+                    instances: new,
+                    policy: OnDrainDeadline::Wait,
+                });
             }
         }
         marks.into_iter().map(Action::Mark).collect()
@@ -72,7 +86,11 @@ impl Sides<'_> {
             (Role::Blue, Some(blue)) => with_no_instances(&blue.definition),
             (Role::Blue | Role::Green, _) => self.plan.green.definition.clone(),
         };
-        Some(Action::Instance(InstanceAction::Create { role, revision, definition }))
+        Some(Action::Instance(InstanceAction::Create {
+            role,
+            revision,
+            definition,
+        }))
     }
 
     // ---- the pool ----------------------------------------------------------------------------------------------
@@ -85,14 +103,25 @@ impl Sides<'_> {
             let admit: Vec<_> = admit.iter().filter_map(|one| member(one, pool)).collect();
             let empty = admit.is_empty() && withdraw.is_empty() && forget.is_empty();
             let withdraw = withdraw.clone();
-            (!empty).then(|| Action::Pool(PoolAction::Change { pool: pool.id.clone(), admit, withdraw, forget }))
+            (!empty).then(|| {
+                Action::Pool(PoolAction::Change {
+                    pool: pool.id.clone(),
+                    admit,
+                    withdraw,
+                    forget,
+                })
+            })
         };
         self.plan.pools.iter().filter_map(change).collect()
     }
 
     /// Entries whose instances are gone.
     fn forgettable(&self, pool: &PoolPlan) -> Vec<InstanceId> {
-        let strays = self.seen.strays.iter().filter(|stray| stray.pool == pool.id);
+        let strays = self
+            .seen
+            .strays
+            .iter()
+            .filter(|stray| stray.pool == pool.id);
         strays.map(|stray| stray.instance.clone()).collect()
     }
 
@@ -106,7 +135,8 @@ impl Sides<'_> {
             admit.extend(self.incoming().filter(may_enter));
         }
         if !self.state.is_back() {
-            let missing = (self.plan.floor as usize).saturating_sub(self.seen.capacity() + admit.len());
+            let missing =
+                (self.plan.floor as usize).saturating_sub(self.seen.capacity() + admit.len());
             let mut spare: Vec<&Instance> = self.outgoing().filter(may_enter).collect();
             spare.sort_by_key(|one| self.state.withdrawn.contains_key(&one.id));
             admit.extend(spare.into_iter().take(missing));
@@ -131,11 +161,19 @@ impl Sides<'_> {
         let mut leave: Vec<InstanceId> = self.dying_in_pool();
         let together = self.plan.atomic_change && self.plan.pools.len() == 1;
         let entering = if together { admit.len() } else { 0 };
-        let incoming_entering = admit.iter().filter(|one| self.incoming().any(|i| i.id == one.id)).count();
+        let incoming_entering = admit
+            .iter()
+            .filter(|one| self.incoming().any(|i| i.id == one.id))
+            .count();
         let incoming = self.incoming_capacity() + if together { incoming_entering } else { 0 };
         let mut spare = (self.seen.capacity() + entering).saturating_sub(self.plan.floor as usize);
         let mut may_go = self.replaced(incoming).min(self.batch_left());
-        let mut left_in_pool = self.seen.all_instances().filter(|one| one.is_in_pool()).count() + entering;
+        let mut left_in_pool = self
+            .seen
+            .all_instances()
+            .filter(|one| one.is_in_pool())
+            .count()
+            + entering;
         let mut candidates: Vec<&Instance> = self
             .outgoing()
             .filter(|one| one.is_in_pool() && !leave.contains(&one.id))
@@ -144,7 +182,11 @@ impl Sides<'_> {
         candidates.sort_by_key(|one| (one.is_capacity(), one.id.clone()));
         for one in candidates {
             let never_empty = left_in_pool > 1 || self.plan.target(self.incoming_role()) == 0;
-            let allowed = if one.is_capacity() { spare > 0 } else { never_empty };
+            let allowed = if one.is_capacity() {
+                spare > 0
+            } else {
+                never_empty
+            };
             if may_go == 0 || !allowed {
                 continue;
             }
@@ -158,8 +200,15 @@ impl Sides<'_> {
 
     /// Somebody else is stopping them: they leave the pool at once, unless nothing else is there.
     fn dying_in_pool(&self) -> Vec<InstanceId> {
-        let in_pool: Vec<&Instance> = self.seen.all_instances().filter(|one| one.is_in_pool()).collect();
-        let dying: Vec<_> = in_pool.iter().filter(|one| one.phase == Phase::Stopping).collect();
+        let in_pool: Vec<&Instance> = self
+            .seen
+            .all_instances()
+            .filter(|one| one.is_in_pool())
+            .collect();
+        let dying: Vec<_> = in_pool
+            .iter()
+            .filter(|one| one.phase == Phase::Stopping)
+            .collect();
         if dying.len() == in_pool.len() {
             return Vec::new();
         }
@@ -173,7 +222,10 @@ impl Sides<'_> {
         if self.state.is_back() || incoming >= target {
             return usize::MAX;
         }
-        let still_in = self.outgoing().filter(|one| one.is_in_pool() && one.phase != Phase::Stopping).count();
+        let still_in = self
+            .outgoing()
+            .filter(|one| one.is_in_pool() && one.phase != Phase::Stopping)
+            .count();
         let at_first = self.plan.blue.as_ref().map_or(0, |blue| blue.instances) as usize;
         (incoming + still_in).saturating_sub(at_first)
     }
@@ -189,7 +241,11 @@ impl Sides<'_> {
 
     /// Going back, GREEN's locks are this deployment's own launches, which a rollback cannot wait for.
     pub(super) fn outgoing_lock(&self) -> Lock {
-        if self.state.is_back() { Lock::Override } else { Lock::Respect }
+        if self.state.is_back() {
+            Lock::Override
+        } else {
+            Lock::Respect
+        }
     }
 
     fn kill(&self) -> Option<Action> {
@@ -200,7 +256,12 @@ impl Sides<'_> {
         if victims.is_empty() || (revision.locked && lock == Lock::Respect) {
             return None;
         }
-        Some(Action::Instance(InstanceAction::Kill { role, revision: revision.id.clone(), victims, lock }))
+        Some(Action::Instance(InstanceAction::Kill {
+            role,
+            revision: revision.id.clone(),
+            victims,
+            lock,
+        }))
     }
 
     /// All outgoing instances that may be stopped, each with why.
@@ -210,7 +271,10 @@ impl Sides<'_> {
             return Vec::new();
         }
         let waits_for_stop = |one: &Instance| {
-            self.state.killed.get(&one.id).is_some_and(|at| self.now.since(*at) < KILL_AGAIN)
+            self.state
+                .killed
+                .get(&one.id)
+                .is_some_and(|at| self.now.since(*at) < KILL_AGAIN)
         };
         let admit = self.admissible();
         let goes_back = |one: &Instance| admit.iter().any(|entering| entering.id == one.id);
@@ -233,7 +297,12 @@ impl Sides<'_> {
             return settings.force_reason.clone().map(KillReason::Forced);
         }
         let force = self.state.force.as_ref()?;
-        let withdrawn = self.state.withdrawn.get(&one.id).copied().unwrap_or(self.state.anchor);
+        let withdrawn = self
+            .state
+            .withdrawn
+            .get(&one.id)
+            .copied()
+            .unwrap_or(self.state.anchor);
         (force.at >= withdrawn).then(|| KillReason::Forced(force.reason.clone()))
     }
 
@@ -242,7 +311,12 @@ impl Sides<'_> {
         let revision = self.seen.revision(role)?;
         let instances = self.next_size().filter(|_| !revision.locked)?;
         let lock = Lock::Respect;
-        Some(Action::Instance(InstanceAction::Scale { role, revision: revision.id.clone(), instances, lock }))
+        Some(Action::Instance(InstanceAction::Scale {
+            role,
+            revision: revision.id.clone(),
+            instances,
+            lock,
+        }))
     }
 
     /// The incoming revision's next size, if it is to grow. Going back is never held up by the surge limit.
@@ -261,7 +335,11 @@ impl Sides<'_> {
             0 => self.plan.initial,
             serving => serving.saturating_add(self.plan.batch),
         };
-        let first = if self.plan.blue.is_none() { target } else { step };
+        let first = if self.plan.blue.is_none() {
+            target
+        } else {
+            step
+        };
         let leaving = u32::try_from(self.outgoing().count()).unwrap_or(u32::MAX);
         let room = self.plan.room.saturating_sub(leaving).max(1);
         let size = first.min(target).min(room);
@@ -279,26 +357,50 @@ impl Sides<'_> {
         let (id, lock) = (revision.id.clone(), self.outgoing_lock());
         if revision.wanted > 0 {
             let blocked = revision.locked && lock == Lock::Respect;
-            let scale = InstanceAction::Scale { role, revision: id, instances: 0, lock };
+            let scale = InstanceAction::Scale {
+                role,
+                revision: id,
+                instances: 0,
+                lock,
+            };
             return (!blocked).then_some(Action::Instance(scale));
         }
-        Some(Action::Instance(InstanceAction::Remove { role, revision: id }))
+        Some(Action::Instance(InstanceAction::Remove {
+            role,
+            revision: id,
+        }))
     }
 
     /// A first deployment that was rolled back leaves no pool behind that it made.
     fn close_pools(&self) -> Vec<Action> {
         let gone = self.seen.revision(Role::Green).is_none();
-        if !self.state.is_back() || self.plan.blue.is_some() || !gone || !self.seen.strays.is_empty() {
+        if !self.state.is_back()
+            || self.plan.blue.is_some()
+            || !gone
+            || !self.seen.strays.is_empty()
+        {
             return Vec::new();
         }
-        let made = self.plan.pools.iter().filter(|pool| !pool.existed && self.seen.pools.contains(&pool.id));
-        made.map(|pool| Action::Pool(PoolAction::Close { pool: pool.id.clone() })).collect()
+        let made = self
+            .plan
+            .pools
+            .iter()
+            .filter(|pool| !pool.existed && self.seen.pools.contains(&pool.id));
+        made.map(|pool| {
+            Action::Pool(PoolAction::Close {
+                pool: pool.id.clone(),
+            })
+        })
+        .collect()
     }
 }
 
 fn member(one: &Instance, pool: &PoolPlan) -> Option<Member> {
     let address = one.addresses.get(pool.port_index)?.clone();
-    Some(Member { instance: one.id.clone(), address })
+    Some(Member {
+        instance: one.id.clone(),
+        address,
+    })
 }
 
 fn victim(one: &Instance, why: KillReason) -> Victim {

@@ -1,9 +1,8 @@
 //! The four things a decision is made from, seen from the direction of travel: what is coming, what is leaving.
 
-use crate::definition::PendingSource;
 use crate::journal::State;
 use crate::name::InstanceId;
-use crate::observation::{Instance, Observation, Phase};
+use crate::observation::{Instance, Observation, Pending, Phase, Traffic};
 use crate::plan::Plan;
 use crate::settings::Gate;
 use crate::time::Moment;
@@ -52,15 +51,22 @@ impl Sides<'_> {
     /// gets no such benefit: who knows who else sends it work.
     pub(super) fn never_served(&self, one: &Instance) -> bool {
         let green = self.state.is_back();
-        let busy = matches!(one.pending, crate::observation::Pending::Count(count) if count > 0);
-        green && !self.state.served.contains(&one.id) && one.traffic == crate::observation::Traffic::Out && !busy
+        let busy = matches!(one.pending, Pending::Count(count) if count > 0);
+        green && !self.state.served.contains(&one.id) && one.traffic == Traffic::Out && !busy
     }
 
     /// When an instance began to drain, as far as its deadline goes: not before it was permitted to stop.
     pub(super) fn drain_began(&self, one: &Instance) -> Moment {
-        let withdrawn = self.state.withdrawn.get(&one.id).copied().unwrap_or(self.state.anchor);
+        let withdrawn = self
+            .state
+            .withdrawn
+            .get(&one.id)
+            .copied()
+            .unwrap_or(self.state.anchor);
         let warm_until = match (self.state.bake_began, self.state.is_back()) {
-            (Some(began), false) if !self.state.bake_ended => began + self.plan.settings.keep_blue(),
+            (Some(began), false) if !self.state.bake_ended => {
+                began + self.plan.settings.keep_blue()
+            }
             (_, _) => withdrawn,
         };
         withdrawn.max(warm_until).max(self.state.anchor)
@@ -91,11 +97,10 @@ impl Sides<'_> {
         let keep = self.plan.settings.keep_blue();
         let baked = keep.0 == 0
             || self.state.bake_ended
-            || self.state.bake_began.is_some_and(|began| began + keep <= self.now);
+            || self
+                .state
+                .bake_began
+                .is_some_and(|began| began + keep <= self.now);
         baked && !self.needs_gate(Gate::Retire)
-    }
-
-    pub(super) fn is_watched(&self) -> bool {
-        *self.plan.pending(self.outgoing_role()) != PendingSource::None
     }
 }

@@ -2,7 +2,7 @@
 
 use super::sides::Sides;
 use crate::action::Lock;
-use crate::observation::{Health, Instance, Phase, Revision};
+use crate::observation::{Health, Instance, Pending, Phase, Revision};
 use crate::plan::{EFFECT_DEADLINE, KILL_DEADLINE};
 use crate::settings::{Gate, OnDrainDeadline};
 use crate::time::{Moment, Span};
@@ -86,7 +86,10 @@ impl Sides<'_> {
         };
         Some(Waiting {
             on: WaitingFor::Operator,
-            text: format!("gate `{gate}`: a person promotes before {what} (`teal promote {}`)", self.plan.service),
+            text: format!(
+                "gate `{gate}`: a person promotes before {what} (`teal promote {}`)",
+                self.plan.service
+            ),
             until: deadline,
             deadline,
             then: Then::RollBack,
@@ -97,7 +100,9 @@ impl Sides<'_> {
     fn locked(&self) -> Option<Waiting> {
         let kill = !self.victims().is_empty() && self.outgoing_lock() == Lock::Respect;
         let blocked = |revision: Option<&Revision>, needed: bool| {
-            revision.filter(|revision| revision.locked && needed).map(|revision| revision.id.clone())
+            revision
+                .filter(|revision| revision.locked && needed)
+                .map(|revision| revision.id.clone())
         };
         let outgoing = blocked(self.seen.revision(self.outgoing_role()), kill);
         let scale = self.next_size().is_some() && self.state.is_back();
@@ -117,31 +122,58 @@ impl Sides<'_> {
         let role = self.incoming_role();
         let revision = self.seen.revision(role)?;
         let since = revision.unsettled_since?;
-        let well = revision.instances.iter().filter(|one| one.is_well() && one.current).count();
+        let well = revision
+            .instances
+            .iter()
+            .filter(|one| one.is_well() && one.current)
+            .count();
         if well >= revision.wanted as usize {
             return None;
         }
         let began = since.max(self.state.launched_at).max(self.state.anchor);
         let deadline = began + self.plan.settings.healthy_deadline;
         let mut text = format!("{well} of {} {role} instances are healthy", revision.wanted);
-        if let Some(sick) = revision.instances.iter().find(|one| one.health == Health::Unhealthy) {
-            text.push_str(&format!("; {} is unhealthy", crate::report::short(&sick.id)));
+        if let Some(sick) = revision
+            .instances
+            .iter()
+            .find(|one| one.health == Health::Unhealthy)
+        {
+            text += &format!("; {} is unhealthy", crate::report::short(&sick.id));
         }
-        Some(Waiting { on: WaitingFor::Health, text, until: deadline, deadline, then: self.then_turn_back() })
+        Some(Waiting {
+            on: WaitingFor::Health,
+            text,
+            until: deadline,
+            deadline,
+            then: self.then_turn_back(),
+        })
     }
 
     fn settling(&self) -> Option<Waiting> {
         let settle = self.plan.settings.min_healthy_time;
         let role = self.incoming_role();
-        let moments = self.incoming().filter(|one| !one.is_in_pool()).filter_map(|one| one.settles_at(settle));
+        let moments = self
+            .incoming()
+            .filter(|one| !one.is_in_pool())
+            .filter_map(|one| one.settles_at(settle));
         let until = moments.filter(|at| *at > self.now).min()?;
         let text = format!("{role} instances are healthy and must stay so for {settle}");
-        Some(Waiting { on: WaitingFor::Settling, text, until, deadline: until, then: Then::GoOn })
+        Some(Waiting {
+            on: WaitingFor::Settling,
+            text,
+            until,
+            deadline: until,
+            then: Then::GoOn,
+        })
     }
 
     fn drain(&self) -> Option<Waiting> {
         if self.outgoing().any(Instance::is_in_pool) || self.is_warm_time_over() {
-            self.drain_of(self.draining().filter(|one| !self.is_drained(one) && !self.never_served(one)).collect())
+            self.drain_of(
+                self.draining()
+                    .filter(|one| !self.is_drained(one) && !self.never_served(one))
+                    .collect(),
+            )
         } else {
             None
         }
@@ -155,26 +187,46 @@ impl Sides<'_> {
         let (deadline, then) = match (settings.on_drain_deadline, self.state.is_back()) {
             (OnDrainDeadline::Rollback, false) => (due, Then::RollBack),
             (OnDrainDeadline::Rollback, true) => (due, Then::Stuck),
-            (OnDrainDeadline::Wait, _) => (began + settings.patience.max(settings.drain_deadline), Then::Stuck),
+            (OnDrainDeadline::Wait, _) => (
+                began + settings.patience.max(settings.drain_deadline),
+                Then::Stuck,
+            ),
             (OnDrainDeadline::Force, _) => (due, Then::GoOn),
         };
-        let mut text = format!("{} {} {} drain: {}", busy.len(), self.outgoing_role(), plural(busy.len()), self.load(slowest));
+        let mut text = format!(
+            "{} {} {} drain: {}",
+            busy.len(),
+            self.outgoing_role(),
+            plural(busy.len()),
+            self.load(slowest)
+        );
         if self.now >= due {
-            text.push_str(&format!("; overdue since {}", self.now.since(due)));
+            text += &format!("; overdue since {}", self.now.since(due));
         }
         let until = self.now + settings.drain_interval;
-        Some(Waiting { on: WaitingFor::Drain, text, until, deadline, then })
+        Some(Waiting {
+            on: WaitingFor::Drain,
+            text,
+            until,
+            deadline,
+            then,
+        })
     }
 
     /// What keeps one instance from being drained, as a person would say it.
     fn load(&self, one: &Instance) -> String {
-        let in_flight = one.in_flight.map_or_else(|| "unknown".to_owned(), |count| count.to_string());
+        let in_flight = one
+            .in_flight
+            .map_or_else(|| "unknown".to_owned(), |count| count.to_string());
         let pending = match &one.pending {
-            crate::observation::Pending::Unknown(why) => format!("pending unknown ({why})"),
-            other => format!("pending {other}"),
+            Pending::Unknown(why) => format!("pending unknown ({why})"),
+            Pending::Count(count) => format!("pending {count}"),
+            Pending::NotWatched => "pending not watched".to_owned(),
         };
-        let pending = if self.is_watched() { pending } else { "pending not watched".to_owned() };
-        format!("{} has in-flight {in_flight}, {pending}", crate::report::short(&one.id))
+        format!(
+            "{} has in-flight {in_flight}, {pending}",
+            crate::report::short(&one.id)
+        )
     }
 
     fn bake(&self) -> Option<Waiting> {
@@ -183,18 +235,46 @@ impl Sides<'_> {
             return None;
         }
         let until = began + self.plan.settings.keep_blue();
-        let text = format!("BLUE stays warm: `teal rollback {}` brings it back at once", self.plan.service);
-        Some(Waiting { on: WaitingFor::Bake, text, until, deadline: until, then: Then::GoOn })
+        let text = format!(
+            "BLUE stays warm: `teal rollback {}` brings it back at once",
+            self.plan.service
+        );
+        Some(Waiting {
+            on: WaitingFor::Bake,
+            text,
+            until,
+            deadline: until,
+            then: Then::GoOn,
+        })
     }
 
     fn stopping(&self) -> Option<Waiting> {
         let dying = |one: &&Instance| self.is_killed(&one.id) || one.phase == Phase::Stopping;
-        let first = self.outgoing().filter(dying).min_by_key(|one| self.state.killed.get(&one.id))?;
-        let killed = self.state.killed.get(&first.id).copied().unwrap_or(self.state.acted_at);
+        let first = self
+            .outgoing()
+            .filter(dying)
+            .min_by_key(|one| self.state.killed.get(&one.id))?;
+        let killed = self
+            .state
+            .killed
+            .get(&first.id)
+            .copied()
+            .unwrap_or(self.state.acted_at);
         let count = self.outgoing().filter(dying).count();
-        let text = format!("{count} {} {} told to stop {} not gone yet", self.outgoing_role(), plural(count), if count == 1 { "is" } else { "are" });
+        let text = format!(
+            "{count} {} {} told to stop {} not gone yet",
+            self.outgoing_role(),
+            plural(count),
+            if count == 1 { "is" } else { "are" }
+        );
         let deadline = killed.max(self.state.anchor) + KILL_DEADLINE;
-        Some(Waiting { on: WaitingFor::Stop, text, until: self.now + Span::seconds(1), deadline, then: Then::Stuck })
+        Some(Waiting {
+            on: WaitingFor::Stop,
+            text,
+            until: self.now + Span::seconds(1),
+            deadline,
+            then: Then::Stuck,
+        })
     }
 }
 

@@ -35,15 +35,21 @@ impl fmt::Display for WayBack {
 /// Returns what it would cost to go back at this moment.
 #[must_use]
 pub fn way_back(plan: &Plan, seen: &Observation, now: Moment) -> WayBack {
-    let Some(blue) = &plan.blue else { return WayBack::NoBlue };
+    let Some(blue) = &plan.blue else {
+        return WayBack::NoBlue;
+    };
     let settle = plan.settings.min_healthy_time;
     let count = |test: &dyn Fn(&Instance) -> bool| {
-        u32::try_from(seen.instances(Role::Blue).filter(|one| test(one)).count()).unwrap_or(u32::MAX)
+        u32::try_from(seen.instances(Role::Blue).filter(|one| test(one)).count())
+            .unwrap_or(u32::MAX)
     };
     if count(&Instance::is_capacity) >= blue.instances {
         return WayBack::Nothing;
     }
-    match blue.instances.saturating_sub(count(&|one| one.is_settled(settle, now))) {
+    match blue
+        .instances
+        .saturating_sub(count(&|one| one.is_settled(settle, now)))
+    {
         0 => WayBack::PoolChange,
         missing => WayBack::Launch(missing),
     }

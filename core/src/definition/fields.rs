@@ -116,10 +116,17 @@ const PORT_MAPPING: &[(&str, Kind)] = &[
     ("networkNames", Array),
 ];
 
-const PORT_DEFINITION: &[(&str, Kind)] =
-    &[("port", Whole), ("protocol", Text), ("name", Text), ("labels", Object)];
+const PORT_DEFINITION: &[(&str, Kind)] = &[
+    ("port", Whole),
+    ("protocol", Text),
+    ("name", Text),
+    ("labels", Object),
+];
 
-const UPGRADE: &[(&str, Kind)] = &[("minimumHealthCapacity", Number), ("maximumOverCapacity", Number)];
+const UPGRADE: &[(&str, Kind)] = &[
+    ("minimumHealthCapacity", Number),
+    ("maximumOverCapacity", Number),
+];
 
 /// Returns every unknown key and wrong type.
 pub(super) fn check(body: &Map<String, Value>) -> Vec<Problem> {
@@ -132,11 +139,21 @@ pub(super) fn check(body: &Map<String, Value>) -> Vec<Problem> {
     }
     if let Some(container) = object(body, "container") {
         check_object("container.", container, CONTAINER, &mut problems);
-        check_list_at("container.portMappings", container.get("portMappings"), PORT_MAPPING, &mut problems);
+        check_list_at(
+            "container.portMappings",
+            container.get("portMappings"),
+            PORT_MAPPING,
+            &mut problems,
+        );
         if let Some(docker) = object(container, "docker") {
             check_object("container.docker.", docker, DOCKER, &mut problems);
             let place = "container.docker.portMappings";
-            check_list_at(place, docker.get("portMappings"), PORT_MAPPING, &mut problems);
+            check_list_at(
+                place,
+                docker.get("portMappings"),
+                PORT_MAPPING,
+                &mut problems,
+            );
         }
     }
     check_texts(body, "labels", &mut problems);
@@ -153,17 +170,20 @@ pub(super) fn id(body: &Map<String, Value>, problems: &mut Vec<Problem>) -> Stri
         );
         return String::new();
     };
-    let Some(id) = id.as_str() else { return String::new() };
+    let Some(id) = id.as_str() else {
+        return String::new();
+    };
     let path = id.trim_matches('/');
     let segment_is_fine = |segment: &str| {
-        let letters = segment.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b));
+        let letters = segment
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b));
         letters && !segment.is_empty() && !segment.starts_with('-') && !segment.ends_with('-')
     };
     if !path.split('/').all(segment_is_fine) {
-        problems.push(
-            Problem::new("id", format!("`{id}` is not an app id"))
-                .hint("use lower-case letters, digits and dashes, with slashes between groups: /shop/cart"),
-        );
+        problems.push(Problem::new("id", format!("`{id}` is not an app id")).hint(
+            "use lower-case letters, digits and dashes, with slashes between groups: /shop/cart",
+        ));
     }
     format!("/{path}")
 }
@@ -177,27 +197,47 @@ pub(super) fn instances(body: &Map<String, Value>) -> u32 {
 /// Returns the service ports, one per port of an instance; 0 where Marathon is to choose.
 pub(super) fn service_ports(body: &Map<String, Value>) -> Vec<u16> {
     let port = |value: &Value, key: &str| {
-        value.get(key).and_then(Value::as_u64).and_then(|port| u16::try_from(port).ok()).unwrap_or(0)
+        value
+            .get(key)
+            .and_then(Value::as_u64)
+            .and_then(|port| u16::try_from(port).ok())
+            .unwrap_or(0)
     };
     let container = object(body, "container");
     let docker = container.and_then(|container| object(container, "docker"));
     let list = |map: Option<&Map<String, Value>>| {
-        map.and_then(|map| map.get("portMappings")).and_then(Value::as_array).cloned()
+        map.and_then(|map| map.get("portMappings"))
+            .and_then(Value::as_array)
+            .cloned()
     };
     if let Some(mappings) = list(container).or_else(|| list(docker)) {
-        return mappings.iter().map(|mapping| port(mapping, "servicePort")).collect();
+        return mappings
+            .iter()
+            .map(|mapping| port(mapping, "servicePort"))
+            .collect();
     }
     if let Some(definitions) = body.get("portDefinitions").and_then(Value::as_array) {
-        return definitions.iter().map(|definition| port(definition, "port")).collect();
+        return definitions
+            .iter()
+            .map(|definition| port(definition, "port"))
+            .collect();
     }
     if let Some(ports) = body.get("ports").and_then(Value::as_array) {
-        let number = |value: &Value| value.as_u64().and_then(|port| u16::try_from(port).ok()).unwrap_or(0);
+        let number = |value: &Value| {
+            value
+                .as_u64()
+                .and_then(|port| u16::try_from(port).ok())
+                .unwrap_or(0)
+        };
         return ports.iter().map(number).collect();
     }
     vec![0]
 }
 
-pub(super) fn object<'a>(body: &'a Map<String, Value>, key: &str) -> Option<&'a Map<String, Value>> {
+pub(super) fn object<'a>(
+    body: &'a Map<String, Value>,
+    key: &str,
+) -> Option<&'a Map<String, Value>> {
     body.get(key).and_then(Value::as_object)
 }
 
@@ -213,7 +253,9 @@ fn check_object(
             let problem = Problem::new(place, format!("there is no key `{key}` here"));
             problems.push(match nearest(key, known.iter().map(|(name, _)| *name)) {
                 Some(near) => problem.hint(format!("did you mean `{near}`?")),
-                None => problem.hint("remove it, or put it into `labels` or `env` if it is your own"),
+                None => {
+                    problem.hint("remove it, or put it into `labels` or `env` if it is your own")
+                }
             });
             continue;
         };
@@ -224,7 +266,10 @@ fn check_object(
 fn check_kind(place: &str, value: &Value, kind: Kind, problems: &mut Vec<Problem>) {
     let (fits, wanted) = match kind {
         Text => (value.is_string(), "a text"),
-        Number => (value.as_f64().is_some_and(|n| n >= 0.0), "a number, zero or more"),
+        Number => (
+            value.as_f64().is_some_and(|n| n >= 0.0),
+            "a number, zero or more",
+        ),
         Whole => (value.as_u64().is_some(), "a whole number, zero or more"),
         Flag => (value.is_boolean(), "true or false"),
         Object => (value.is_object(), "an object"),
@@ -232,11 +277,19 @@ fn check_kind(place: &str, value: &Value, kind: Kind, problems: &mut Vec<Problem
         Any => (true, ""),
     };
     if !fits && !value.is_null() {
-        problems.push(Problem::new(place, format!("must be {wanted}, and is {}", describe(value))));
+        problems.push(Problem::new(
+            place,
+            format!("must be {wanted}, and is {}", describe(value)),
+        ));
     }
 }
 
-fn check_list(key: &str, body: &Map<String, Value>, known: &[(&str, Kind)], problems: &mut Vec<Problem>) {
+fn check_list(
+    key: &str,
+    body: &Map<String, Value>,
+    known: &[(&str, Kind)],
+    problems: &mut Vec<Problem>,
+) {
     check_list_at(key, body.get(key), known, problems);
 }
 
@@ -246,7 +299,12 @@ fn check_list_at(
     known: &[(&str, Kind)],
     problems: &mut Vec<Problem>,
 ) {
-    for (index, item) in list.and_then(Value::as_array).into_iter().flatten().enumerate() {
+    for (index, item) in list
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .enumerate()
+    {
         let place = format!("{place}[{index}]");
         match item.as_object() {
             Some(object) => check_object(&format!("{place}."), object, known, problems),
@@ -265,7 +323,9 @@ fn check_texts(body: &Map<String, Value>, key: &str, problems: &mut Vec<Problem>
 fn check_command(body: &Map<String, Value>, problems: &mut Vec<Problem>) {
     let has = |key: &str| body.get(key).is_some_and(|value| !value.is_null());
     if has("cmd") && has("args") {
-        problems.push(Problem::new("cmd", "`cmd` and `args` exclude each other").hint("keep one of them"));
+        problems.push(
+            Problem::new("cmd", "`cmd` and `args` exclude each other").hint("keep one of them"),
+        );
     }
     if !has("cmd") && !has("args") && !has("container") {
         problems.push(
@@ -280,7 +340,9 @@ fn describe(value: &Value) -> String {
         Value::Null => "null".to_owned(),
         Value::Bool(flag) => flag.to_string(),
         Value::Number(number) => format!("the number {number}"),
-        Value::String(text) => format!("the text \"{}\"", text.chars().take(40).collect::<String>()),
+        Value::String(text) => {
+            format!("the text \"{}\"", text.chars().take(40).collect::<String>())
+        }
         Value::Array(_) => "a list".to_owned(),
         Value::Object(_) => "an object".to_owned(),
     }

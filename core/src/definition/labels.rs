@@ -2,6 +2,7 @@
 
 use super::PendingSource;
 use super::fields::object;
+use super::pending;
 use crate::name::{DeploymentId, RevisionId, ServiceName};
 use crate::plan::Protocol;
 use crate::problem::{Problem, nearest};
@@ -80,10 +81,12 @@ impl Labels {
             labels.take(name, text, problems);
         }
         if labels.service.is_none() {
-            labels.service = texts.get("HAPROXY_DEPLOYMENT_GROUP").map(|group| ServiceName::from(*group));
+            labels.service = texts
+                .get("HAPROXY_DEPLOYMENT_GROUP")
+                .map(|group| ServiceName::from(*group));
         }
         let before = problems.len();
-        labels.pending = pending(&texts, problems);
+        labels.pending = pending::read(&texts, problems);
         labels.pending_is_broken = problems.len() > before;
         labels
     }
@@ -93,11 +96,16 @@ impl Labels {
         for index in self.pools.keys().filter(|index| **index >= ports) {
             problems.push(Problem::new(
                 "labels",
-                format!("a label speaks of port index {index}, and an instance has {ports} port(s)"),
+                format!(
+                    "a label speaks of port index {index}, and an instance has {ports} port(s)"
+                ),
             ));
         }
         let gauge_port = match &self.pending {
-            Some(PendingSource::Prometheus { port_index, .. } | PendingSource::Pointer { port_index, .. }) => *port_index,
+            Some(
+                PendingSource::Prometheus { port_index, .. }
+                | PendingSource::Pointer { port_index, .. },
+            ) => *port_index,
             Some(PendingSource::None) | None => return,
         };
         if gauge_port >= ports && ports > 0 {
@@ -113,7 +121,9 @@ impl Labels {
             self.take_haproxy(rest, text);
             return;
         }
-        let Some(rest) = name.strip_prefix("TEAL_") else { return };
+        let Some(rest) = name.strip_prefix("TEAL_") else {
+            return;
+        };
         match name {
             SERVICE => self.service = Some(ServiceName::from(text)),
             DEPLOYMENT => self.deployment = Some(DeploymentId::from(text)),
@@ -133,10 +143,15 @@ impl Labels {
 
     fn listen(&mut self, index: usize, name: &str, text: &str, problems: &mut Vec<Problem>) {
         let port = text.rsplit_once(':').and_then(|(host, port)| {
-            (!host.is_empty()).then(|| port.parse::<u16>().ok()).flatten()
+            (!host.is_empty())
+                .then(|| port.parse::<u16>().ok())
+                .flatten()
         });
         if port.is_none() {
-            let problem = Problem::new(format!("labels.{name}"), format!("`{text}` is not host:port"));
+            let problem = Problem::new(
+                format!("labels.{name}"),
+                format!("`{text}` is not host:port"),
+            );
             problems.push(problem.hint("write it like 127.0.0.1:8090"));
         }
         self.pools.entry(index).or_default().listen = Some(text.to_owned());
@@ -158,30 +173,54 @@ impl Labels {
     fn setting(&mut self, label: &str, rest: &str, text: &str, problems: &mut Vec<Problem>) {
         let name = rest.to_lowercase();
         if SETTINGS.iter().any(|setting| setting.name == name) {
-            self.settings.push((name, text.to_owned(), format!("labels.{label}")));
+            self.settings
+                .push((name, text.to_owned(), format!("labels.{label}")));
             return;
         }
-        let settings = SETTINGS.iter().map(|setting| format!("TEAL_{}", setting.name.to_uppercase()));
-        let known: Vec<String> = OWN.iter().map(|own| (*own).to_owned()).chain(settings).collect();
-        let problem = Problem::new(format!("labels.{label}"), "teal knows no such label".to_owned());
+        let settings = SETTINGS
+            .iter()
+            .map(|setting| format!("TEAL_{}", setting.name.to_uppercase()));
+        let known: Vec<String> = OWN
+            .iter()
+            .map(|own| (*own).to_owned())
+            .chain(settings)
+            .collect();
+        let problem = Problem::new(
+            format!("labels.{label}"),
+            "teal knows no such label".to_owned(),
+        );
         problems.push(match nearest(label, known.iter().map(String::as_str)) {
             Some(near) => problem.hint(format!("did you mean `{near}`?")),
-            None => problem.hint("labels that begin with TEAL_ are for teal; `teal deploy --help` lists them"),
+            None => problem
+                .hint("labels that begin with TEAL_ are for teal; `teal deploy --help` lists them"),
         });
     }
 
     /// marathon-lb's labels count where teal's own are absent, so they never overwrite.
     fn take_haproxy(&mut self, rest: &str, text: &str) {
-        let Some((index, key)) = rest.split_once('_') else { return };
-        let Ok(index) = index.parse::<usize>() else { return };
+        let Some((index, key)) = rest.split_once('_') else {
+            return;
+        };
+        let Ok(index) = index.parse::<usize>() else {
+            return;
+        };
         match key {
             "PORT" => {
                 let pool = self.pools.entry(index).or_default();
-                pool.listen.get_or_insert_with(|| format!("127.0.0.1:{text}"));
+                pool.listen
+                    .get_or_insert_with(|| format!("127.0.0.1:{text}"));
             }
             "MODE" => {
-                let protocol = if text == "tcp" { Protocol::Tcp } else { Protocol::Http };
-                self.pools.entry(index).or_default().protocol.get_or_insert(protocol);
+                let protocol = if text == "tcp" {
+                    Protocol::Tcp
+                } else {
+                    Protocol::Http
+                };
+                self.pools
+                    .entry(index)
+                    .or_default()
+                    .protocol
+                    .get_or_insert(protocol);
             }
             _ => {}
         }
@@ -193,65 +232,5 @@ fn split_index(rest: &str) -> (usize, &str) {
     match rest.split_once('_') {
         Some((index, key)) => index.parse().map_or((0, rest), |index| (index, key)),
         None => (0, rest),
-    }
-}
-
-fn pending(texts: &BTreeMap<&str, &str>, problems: &mut Vec<Problem>) -> Option<PendingSource> {
-    let place = |name: &str| format!("labels.{name}");
-    let get = |name: &str| texts.get(name).copied();
-    let (path, gauge, pointer) =
-        (get("TEAL_PENDING_PATH"), get("TEAL_PENDING_GAUGE"), get("TEAL_PENDING_POINTER"));
-    let port_index = match get("TEAL_PENDING_PORT_INDEX").map(str::parse::<usize>) {
-        None => 0,
-        Some(Ok(index)) => index,
-        Some(Err(_)) => {
-            problems.push(Problem::new(place("TEAL_PENDING_PORT_INDEX"), "must be a whole number"));
-            0
-        }
-    };
-    match get("TEAL_PENDING") {
-        Some("none") if path.is_none() && gauge.is_none() && pointer.is_none() => {
-            return Some(PendingSource::None);
-        }
-        Some("none") => {
-            problems.push(Problem::new(place("TEAL_PENDING"), "`none` says there is no gauge, and other labels name one"));
-            return None;
-        }
-        Some(other) => {
-            let problem = Problem::new(place("TEAL_PENDING"), format!("`{other}` is not `none`"));
-            problems.push(problem.hint("name the gauge with TEAL_PENDING_PATH and TEAL_PENDING_GAUGE or TEAL_PENDING_POINTER"));
-            return None;
-        }
-        None => {}
-    }
-    match (path, gauge, pointer) {
-        (None, None, None) => None,
-        (Some(path), _, _) if !path.starts_with('/') => {
-            problems.push(Problem::new(place("TEAL_PENDING_PATH"), format!("`{path}` must begin with `/`")));
-            None
-        }
-        (Some(path), Some(gauge), None) => {
-            Some(PendingSource::Prometheus { path: path.to_owned(), gauge: gauge.to_owned(), port_index })
-        }
-        (Some(path), None, Some(pointer)) if pointer.starts_with('/') => {
-            Some(PendingSource::Pointer { path: path.to_owned(), pointer: pointer.to_owned(), port_index })
-        }
-        (Some(_), None, Some(pointer)) => {
-            let what = format!("`{pointer}` is not a JSON pointer");
-            problems.push(Problem::new(place("TEAL_PENDING_POINTER"), what).hint("write it like /pending/operations (RFC 6901)"));
-            None
-        }
-        (_, Some(_), Some(_)) => {
-            problems.push(Problem::new(place("TEAL_PENDING_POINTER"), "a gauge is either a Prometheus name or a JSON pointer, not both"));
-            None
-        }
-        (Some(_), None, None) => {
-            problems.push(Problem::new(place("TEAL_PENDING_PATH"), "the page is named, and not what to read on it").hint("add TEAL_PENDING_GAUGE or TEAL_PENDING_POINTER"));
-            None
-        }
-        (None, _, _) => {
-            problems.push(Problem::new(place("TEAL_PENDING_PATH"), "the gauge is named, and not the page it stands on").hint("add TEAL_PENDING_PATH, for example /metrics"));
-            None
-        }
     }
 }

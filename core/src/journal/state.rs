@@ -113,7 +113,11 @@ impl State {
         if entry.seq != 1 {
             return Err(illegal(entry.seq, "the first entry has number 1"));
         }
-        let served = plan.blue.as_ref().map(|blue| blue.serving.clone()).unwrap_or_default();
+        let served = plan
+            .blue
+            .as_ref()
+            .map(|blue| blue.serving.clone())
+            .unwrap_or_default();
         let state = Self {
             seq: entry.seq,
             at: entry.at,
@@ -145,7 +149,9 @@ impl State {
     /// # Errors
     /// It is empty or an entry cannot follow the ones before it.
     pub fn replay(entries: &[Entry]) -> Result<(Plan, Self), IllegalEntry> {
-        let first = entries.first().ok_or_else(|| illegal(1, "the journal is empty"))?;
+        let first = entries
+            .first()
+            .ok_or_else(|| illegal(1, "the journal is empty"))?;
         let (plan, mut state) = Self::begin(first)?;
         for entry in &entries[1..] {
             state.apply(entry)?;
@@ -159,9 +165,15 @@ impl State {
     /// The entry cannot follow: a gap in the numbers, a second beginning, anything after a final outcome.
     pub fn apply(&mut self, entry: &Entry) -> Result<(), IllegalEntry> {
         if entry.seq != self.seq + 1 {
-            return Err(illegal(entry.seq, &format!("number {} was due", self.seq + 1)));
+            return Err(illegal(
+                entry.seq,
+                &format!("number {} was due", self.seq + 1),
+            ));
         }
-        if matches!(self.outcome, Some(Outcome::Completed | Outcome::RolledBack { .. })) {
+        if matches!(
+            self.outcome,
+            Some(Outcome::Completed | Outcome::RolledBack { .. })
+        ) {
             return Err(illegal(entry.seq, "the deployment has ended"));
         }
         match &entry.event {
@@ -170,7 +182,11 @@ impl State {
             Event::Performed { intent } => {
                 self.intents.remove(intent);
             }
-            Event::Failed { intent, reason, retry } => {
+            Event::Failed {
+                intent,
+                reason,
+                retry,
+            } => {
                 self.intents.remove(intent);
                 self.last_failure = Some(reason.clone());
                 if !retry {
@@ -203,14 +219,19 @@ impl State {
         }
         let key = action.key();
         self.intents.insert(entry.seq, key.clone());
-        let fresh = Attempt { first: at, last: at, count: 0 };
+        let fresh = Attempt {
+            first: at,
+            last: at,
+            count: 0,
+        };
         let attempt = self.attempts.entry(key).or_insert(fresh);
         if at.since(attempt.last) > TRIES_END {
             *attempt = fresh;
         }
         attempt.last = at;
         attempt.count += 1;
-        self.attempts.retain(|_, attempt| at.since(attempt.last) <= TRIES_END);
+        self.attempts
+            .retain(|_, attempt| at.since(attempt.last) <= TRIES_END);
     }
 
     fn instance_action(&mut self, at: Moment, action: &InstanceAction) {
@@ -226,7 +247,12 @@ impl State {
     }
 
     fn pool_action(&mut self, at: Moment, action: &PoolAction) {
-        let PoolAction::Change { admit, withdraw, .. } = action else { return };
+        let PoolAction::Change {
+            admit, withdraw, ..
+        } = action
+        else {
+            return;
+        };
         for member in admit {
             self.served.insert(member.instance.clone());
             self.withdrawn.remove(&member.instance);
@@ -258,7 +284,10 @@ impl State {
             }
             Command::Force { reason } => {
                 self.go_on(at);
-                self.force = Some(Force { reason: reason.clone(), at });
+                self.force = Some(Force {
+                    reason: reason.clone(),
+                    at,
+                });
             }
         }
     }
@@ -281,7 +310,9 @@ impl State {
         if self.is_back() {
             return;
         }
-        self.direction = Direction::Back { reason: reason.to_owned() };
+        self.direction = Direction::Back {
+            reason: reason.to_owned(),
+        };
         self.anchor = at;
         self.launched_at = at;
         self.refused = None;
@@ -308,5 +339,8 @@ impl State {
 }
 
 fn illegal(seq: u64, why: &str) -> IllegalEntry {
-    IllegalEntry { seq, why: why.to_owned() }
+    IllegalEntry {
+        seq,
+        why: why.to_owned(),
+    }
 }

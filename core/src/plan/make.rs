@@ -69,7 +69,11 @@ pub fn make(request: &Request<'_>) -> Result<Option<Plan>, Vec<Problem>> {
     let definition = request.definition;
     let green_id = green_id(request, &mut problems);
     let digest = digest(&definition.body);
-    let of_service: Vec<&Found> = request.found.iter().filter(|f| belongs(f, &definition.service)).collect();
+    let of_service: Vec<&Found> = request
+        .found
+        .iter()
+        .filter(|f| belongs(f, &definition.service))
+        .collect();
     if is_there_already(&of_service, &green_id, &digest) {
         return Ok(None);
     }
@@ -88,7 +92,11 @@ pub fn make(request: &Request<'_>) -> Result<Option<Plan>, Vec<Problem>> {
         green: GreenPlan {
             revision: green_id,
             definition: Value::Null,
-            pending: definition.labels.pending.clone().unwrap_or(PendingSource::None),
+            pending: definition
+                .labels
+                .pending
+                .clone()
+                .unwrap_or(PendingSource::None),
         },
         pools,
         target: numbers.target,
@@ -107,7 +115,12 @@ pub fn make(request: &Request<'_>) -> Result<Option<Plan>, Vec<Problem>> {
 impl Plan {
     /// Returns the plan of an unfinished deployment from what GREEN carries; None when it carries none.
     #[must_use]
-    pub fn carried(green: &Found, found: &[Found], pools: &[FoundPool], atomic: bool) -> Option<Self> {
+    pub fn carried(
+        green: &Found,
+        found: &[Found],
+        pools: &[FoundPool],
+        atomic: bool,
+    ) -> Option<Self> {
         let definition = Definition::of_running(&green.definition);
         let carried: Carried = serde_json::from_str(definition.labels.plan.as_deref()?).ok()?;
         let blue = definition.labels.replaces.as_ref();
@@ -125,7 +138,10 @@ impl Plan {
         };
         let blue = blue.map(|blue| {
             let instances = carried.blue_instances;
-            BluePlan { instances, ..blue_plan(&request, blue, &carried.pools) }
+            BluePlan {
+                instances,
+                ..blue_plan(&request, blue, &carried.pools)
+            }
         });
         Some(Self {
             deployment: request.deployment.clone(),
@@ -135,7 +151,11 @@ impl Plan {
             green: GreenPlan {
                 revision: green.sighting.id.clone(),
                 definition: Value::Object(green.definition.clone()),
-                pending: definition.labels.pending.clone().unwrap_or(PendingSource::None),
+                pending: definition
+                    .labels
+                    .pending
+                    .clone()
+                    .unwrap_or(PendingSource::None),
             },
             pools: carried.pools,
             target: carried.target,
@@ -179,7 +199,8 @@ impl Numbers {
         let live = blue.map_or(0, live);
         let floor = settings.floor.unwrap_or_else(|| live.min(target));
         if floor > target {
-            let what = format!("the floor of {floor} can never be kept by {target} GREEN instance(s)");
+            let what =
+                format!("the floor of {floor} can never be kept by {target} GREEN instance(s)");
             problems.push(Problem::new("floor", what).hint("lower --floor or raise --size"));
         }
         let (initial, batch) = (settings.initial(target), settings.batch(target.max(live)));
@@ -189,15 +210,27 @@ impl Numbers {
             (None, Strategy::Switch) => target,
         };
         if surge < initial && blue.is_some() {
-            let what = format!("{initial} GREEN instance(s) are to start at first, and there is room for {surge}");
+            let what = format!(
+                "{initial} GREEN instance(s) are to start at first, and there is room for {surge}"
+            );
             problems.push(Problem::new("surge", what).hint("raise --surge or lower --initial"));
         }
-        Self { target, floor, room: wanted.max(target).saturating_add(surge), initial, batch }
+        Self {
+            target,
+            floor,
+            room: wanted.max(target).saturating_add(surge),
+            initial,
+            batch,
+        }
     }
 }
 
 fn live(found: &Found) -> u32 {
-    let running = found.sighting.instances.iter().filter(|instance| instance.phase == Phase::Running);
+    let running = found
+        .sighting
+        .instances
+        .iter()
+        .filter(|instance| instance.phase == Phase::Running);
     u32::try_from(running.count()).unwrap_or(u32::MAX)
 }
 
@@ -207,12 +240,17 @@ fn belongs(found: &Found, service: &ServiceName) -> bool {
 
 fn green_id(request: &Request<'_>, problems: &mut Vec<Problem>) -> RevisionId {
     let id = &request.definition.id;
-    let Some(revision) = request.revision else { return id.clone() };
+    let Some(revision) = request.revision else {
+        return id.clone();
+    };
     let fine = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
     if revision.is_empty() || !revision.bytes().all(fine) || revision.ends_with(['-', '.']) {
         problems.push(
-            Problem::new("--revision", format!("`{revision}` cannot be part of an app id"))
-                .hint("use lower-case letters, digits and dashes, such as a short git commit id"),
+            Problem::new(
+                "--revision",
+                format!("`{revision}` cannot be part of an app id"),
+            )
+            .hint("use lower-case letters, digits and dashes, such as a short git commit id"),
         );
     }
     RevisionId(format!("{id}-{revision}"))
@@ -241,8 +279,11 @@ fn is_there_already(of_service: &[&Found], green: &RevisionId, digest: &str) -> 
 fn refuse_existing(found: &[Found], green: &RevisionId, problems: &mut Vec<Problem>) {
     if found.iter().any(|found| found.sighting.id == *green) {
         problems.push(
-            Problem::new("id", format!("`{green}` runs already, and a revision never changes"))
-                .hint("give this one an id of its own: --revision $(git rev-parse --short HEAD)"),
+            Problem::new(
+                "id",
+                format!("`{green}` runs already, and a revision never changes"),
+            )
+            .hint("give this one an id of its own: --revision $(git rev-parse --short HEAD)"),
         );
     }
 }
@@ -254,32 +295,59 @@ fn blue<'a>(
     problems: &mut Vec<Problem>,
 ) -> Option<&'a Found> {
     if let Some(replace) = request.replace {
-        let found = request.found.iter().find(|found| found.sighting.id == *replace);
+        let found = request
+            .found
+            .iter()
+            .find(|found| found.sighting.id == *replace);
         if found.is_none() {
-            problems.push(Problem::new("--replace", format!("there is no `{replace}`")).hint("`teal app list` shows what runs"));
+            problems.push(
+                Problem::new("--replace", format!("there is no `{replace}`"))
+                    .hint("`teal app list` shows what runs"),
+            );
         }
         return found;
     }
-    let others: Vec<&&Found> = of_service.iter().filter(|found| found.sighting.id != *green).collect();
+    let others: Vec<&&Found> = of_service
+        .iter()
+        .filter(|found| found.sighting.id != *green)
+        .collect();
     let replaces = |newer: &Found, older: &Found| {
         label(newer, definition::REPLACES) == Some(older.sighting.id.as_str())
     };
     let unfinished = others.iter().find_map(|newer| {
-        others.iter().find(|older| replaces(newer, older)).map(|older| (newer, older))
+        others
+            .iter()
+            .find(|older| replaces(newer, older))
+            .map(|older| (newer, older))
     });
     if let Some((newer, older)) = unfinished {
         let service = &request.definition.service;
-        let what = format!("an unfinished deployment replaces {} by {}", older.sighting.id, newer.sighting.id);
-        problems.push(Problem::new("", what).hint(format!("`teal resume {service}` goes on with it, `teal rollback {service}` undoes it")));
+        let what = format!(
+            "an unfinished deployment replaces {} by {}",
+            older.sighting.id, newer.sighting.id
+        );
+        problems.push(Problem::new("", what).hint(format!(
+            "`teal resume {service}` goes on with it, `teal rollback {service}` undoes it"
+        )));
         return None;
     }
     match others[..] {
         [] => None,
         [only] => Some(only),
         _ => {
-            let ids: Vec<_> = others.iter().map(|found| found.sighting.id.as_str()).collect();
-            let what = format!("several revisions of `{}` run: {}", request.definition.service, ids.join(", "));
-            problems.push(Problem::new("--replace", what).hint("say which one is to be replaced: --replace ID"));
+            let ids: Vec<_> = others
+                .iter()
+                .map(|found| found.sighting.id.as_str())
+                .collect();
+            let what = format!(
+                "several revisions of `{}` run: {}",
+                request.definition.service,
+                ids.join(", ")
+            );
+            problems.push(
+                Problem::new("--replace", what)
+                    .hint("say which one is to be replaced: --replace ID"),
+            );
             None
         }
     }
@@ -287,8 +355,15 @@ fn blue<'a>(
 
 fn blue_plan(request: &Request<'_>, blue: &Found, pools: &[PoolPlan]) -> BluePlan {
     let mut serving = BTreeSet::new();
-    for pool in request.pools.iter().filter(|pool| pools.iter().any(|plan| plan.id == pool.id)) {
-        let endpoints = pool.endpoints.iter().filter(|e| e.state == EndpointState::Serving);
+    for pool in request
+        .pools
+        .iter()
+        .filter(|pool| pools.iter().any(|plan| plan.id == pool.id))
+    {
+        let endpoints = pool
+            .endpoints
+            .iter()
+            .filter(|e| e.state == EndpointState::Serving);
         let ids = endpoints.map(|endpoint| endpoint.instance.clone());
         serving.extend(ids.filter(|id| blue.sighting.instances.iter().any(|one| one.id == *id)));
     }
@@ -298,7 +373,9 @@ fn blue_plan(request: &Request<'_>, blue: &Found, pools: &[PoolPlan]) -> BluePla
         definition: Value::Object(blue.definition.clone()),
         instances: blue.sighting.wanted,
         serving,
-        pending: own.or_else(|| request.definition.labels.pending.clone()).unwrap_or(PendingSource::None),
+        pending: own
+            .or_else(|| request.definition.labels.pending.clone())
+            .unwrap_or(PendingSource::None),
     }
 }
 
@@ -307,7 +384,12 @@ fn pools(request: &Request<'_>) -> Vec<PoolPlan> {
     let definition = request.definition;
     let mut plans = Vec::new();
     for (index, service_port) in definition.service_ports.iter().enumerate() {
-        let labels = definition.labels.pools.get(&index).cloned().unwrap_or_default();
+        let labels = definition
+            .labels
+            .pools
+            .get(&index)
+            .cloned()
+            .unwrap_or_default();
         if index > 0 && labels.listen.is_none() {
             continue;
         }
@@ -317,9 +399,15 @@ fn pools(request: &Request<'_>) -> Vec<PoolPlan> {
         };
         let existed = request.pools.iter().any(|pool| pool.id == id);
         let own_port = (*service_port != 0).then(|| format!("127.0.0.1:{service_port}"));
-        let listen = labels.listen.or_else(|| if existed { None } else { own_port });
+        let listen = labels.listen.or(if existed { None } else { own_port });
         let protocol = labels.protocol.unwrap_or(Protocol::Http);
-        plans.push(PoolPlan { id, port_index: index, listen, protocol, existed });
+        plans.push(PoolPlan {
+            id,
+            port_index: index,
+            listen,
+            protocol,
+            existed,
+        });
     }
     plans
 }
@@ -336,8 +424,15 @@ fn notes(request: &Request<'_>, blue: Option<&Found>) -> Vec<String> {
         notes.push("nothing runs for this service yet: this is its first deployment".to_owned());
         return notes;
     };
-    if Definition::of_running(&blue.definition).labels.pending.is_none() {
-        notes.push(format!("{} says nothing of its gauge: GREEN's is asked", blue.sighting.id));
+    if Definition::of_running(&blue.definition)
+        .labels
+        .pending
+        .is_none()
+    {
+        notes.push(format!(
+            "{} says nothing of its gauge: GREEN's is asked",
+            blue.sighting.id
+        ));
     }
     notes
 }
@@ -362,7 +457,10 @@ fn green_definition(plan: &Plan, definition: &Definition, digest: &str) -> Value
         labels.insert(definition::SERVICE.to_owned(), json!(plan.service));
         labels.insert(definition::DEPLOYMENT.to_owned(), json!(plan.deployment));
         labels.insert(definition::DIGEST.to_owned(), json!(digest));
-        labels.insert(definition::PLAN.to_owned(), json!(json!(carried).to_string()));
+        labels.insert(
+            definition::PLAN.to_owned(),
+            json!(json!(carried).to_string()),
+        );
         labels.remove(definition::REPLACES);
         if let Some(blue) = &plan.blue {
             labels.insert(definition::REPLACES.to_owned(), json!(blue.revision));

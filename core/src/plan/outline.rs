@@ -33,13 +33,25 @@ impl Plan {
     pub fn outline(&self) -> Outline {
         let rounds = self.rounds();
         let settle = self.settings.min_healthy_time.0;
-        let drain = self.settings.drain_interval.0 * u64::from(self.settings.drain_samples.saturating_sub(1));
+        let drain = self.settings.drain_interval.0
+            * u64::from(self.settings.drain_samples.saturating_sub(1));
         let keep = self.settings.keep_blue().0;
         let most = self.settings.healthy_deadline.0 + settle + self.settings.drain_deadline.0;
         Outline {
             steps: self.steps(rounds),
-            room: self.room.min(self.blue_count() + self.target).max(self.target),
-            at_least: Span(rounds * settle + if self.blue.is_some() { rounds * drain } else { 0 } + keep),
+            room: self
+                .room
+                .min(self.blue_count() + self.target)
+                .max(self.target),
+            at_least: Span(
+                rounds * settle
+                    + if self.blue.is_some() {
+                        rounds * drain
+                    } else {
+                        0
+                    }
+                    + keep,
+            ),
             at_most: Span(rounds * most + keep + most),
         }
     }
@@ -50,40 +62,103 @@ impl Plan {
 
     fn rounds(&self) -> u64 {
         let rest = self.target.saturating_sub(self.initial);
-        if self.blue.is_some() { 1 + u64::from(rest.div_ceil(self.batch.max(1))) } else { 1 }
+        if self.blue.is_some() {
+            1 + u64::from(rest.div_ceil(self.batch.max(1)))
+        } else {
+            1
+        }
     }
 
     fn steps(&self, rounds: u64) -> Vec<Step> {
-        let step = |what: String, way_back: &str| Step { what, way_back: way_back.to_owned() };
-        let (green, target) = (&self.green.revision, self.target);
-        let settle = self.settings.min_healthy_time;
-        let mut steps = vec![step(format!("create GREEN {green} with no instances"), "remove GREEN")];
-        let first = if self.blue.is_some() { self.initial } else { target };
-        steps.push(step(format!("launch {first} GREEN instance(s), wait until all checks are alive for {settle} (at most {})", self.settings.healthy_deadline), "remove GREEN; BLUE was not touched"));
-        if self.settings.gates.contains(&Gate::Shift) && self.blue.is_some() {
-            steps.push(step(format!("wait for `teal promote {}`", self.service), "remove GREEN; BLUE was not touched"));
-        }
-        let Some(blue) = &self.blue else {
-            steps.push(step(format!("put them into the pool of {}", self.service), "take them out and remove GREEN"));
+        let mut steps = self.launch_steps();
+        if self.blue.is_none() {
+            steps.push(step(
+                format!("put them into the pool of {}", self.service),
+                "take them out and remove GREEN",
+            ));
             return steps;
-        };
-        if self.atomic_change && rounds == 1 {
-            steps.push(step(format!("shift all traffic from {} BLUE to {first} GREEN in one change", blue.instances), "one pool change: BLUE is still running"));
+        }
+        steps.extend(self.shift_steps(rounds));
+        steps.extend(self.retire_steps());
+        steps
+    }
+
+    fn launch_steps(&self) -> Vec<Step> {
+        let first = if self.blue.is_some() {
+            self.initial
         } else {
-            steps.push(step(format!("put {first} GREEN into the pool, take up to {} BLUE out of it (floor {})", self.batch, self.floor), "one pool change: BLUE is still running"));
+            self.target
+        };
+        let (settle, most) = (
+            self.settings.min_healthy_time,
+            self.settings.healthy_deadline,
+        );
+        let mut steps = vec![
+            step(
+                format!("create GREEN {} with no instances", self.green.revision),
+                "remove GREEN",
+            ),
+            step(
+                format!(
+                    "launch {first} GREEN, wait until all checks are alive for {settle} (at most {most})"
+                ),
+                UNTOUCHED,
+            ),
+        ];
+        if self.settings.gates.contains(&Gate::Shift) && self.blue.is_some() {
+            steps.push(step(
+                format!("wait for `teal promote {}`", self.service),
+                UNTOUCHED,
+            ));
         }
-        steps.push(step(self.drain_sentence(), "put BLUE back into the pool"));
+        steps
+    }
+
+    fn shift_steps(&self, rounds: u64) -> Vec<Step> {
+        let (first, batch) = (self.initial, self.batch);
+        let shift = if self.atomic_change && rounds == 1 {
+            format!(
+                "shift all traffic from {} BLUE to {first} GREEN in one change",
+                self.blue_count()
+            )
+        } else {
+            format!(
+                "put {first} GREEN into the pool, take up to {batch} BLUE out of it (floor {})",
+                self.floor
+            )
+        };
+        let mut steps = vec![
+            step(shift, ONE_CHANGE),
+            step(self.drain_sentence(), "put BLUE back into the pool"),
+        ];
         if rounds > 1 {
-            steps.push(step(format!("stop the drained BLUE, launch the next {} GREEN, and so on: {rounds} rounds", self.batch), "launch the stopped BLUE again, then take GREEN out"));
+            steps.push(step(
+                format!(
+                    "stop the drained BLUE, launch {batch} more GREEN, and so on: {rounds} rounds"
+                ),
+                "launch the stopped BLUE again, then take GREEN out",
+            ));
         }
+        steps
+    }
+
+    fn retire_steps(&self) -> Vec<Step> {
+        let mut steps = Vec::new();
         let keep = self.settings.keep_blue();
         if keep > Span::ZERO {
-            steps.push(step(format!("keep BLUE warm for {keep}"), "one pool change: BLUE is still running"));
+            steps.push(step(format!("keep BLUE warm for {keep}"), ONE_CHANGE));
         }
         if self.settings.gates.contains(&Gate::Retire) {
-            steps.push(step(format!("wait for `teal promote {}`", self.service), "one pool change: BLUE is still running"));
+            steps.push(step(
+                format!("wait for `teal promote {}`", self.service),
+                ONE_CHANGE,
+            ));
         }
-        steps.push(step(format!("stop the last BLUE and remove {}", blue.revision), "a deployment of BLUE's definition from history"));
+        let blue = self.blue.as_ref().map_or("", |blue| blue.revision.as_str());
+        steps.push(step(
+            format!("stop the last BLUE and remove {blue}"),
+            "a deployment of BLUE's definition from history",
+        ));
         steps
     }
 
@@ -101,5 +176,15 @@ impl Plan {
             "wait until {what} read zero {} times, {} apart (at most {}, {policy})",
             self.settings.drain_samples, self.settings.drain_interval, self.settings.drain_deadline
         )
+    }
+}
+
+const UNTOUCHED: &str = "remove GREEN; BLUE was not touched";
+const ONE_CHANGE: &str = "one pool change: BLUE is still running";
+
+fn step(what: String, way_back: &str) -> Step {
+    Step {
+        what,
+        way_back: way_back.to_owned(),
     }
 }

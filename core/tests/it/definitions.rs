@@ -6,7 +6,9 @@ use teal_core::problem::Problem;
 use teal_core::settings::Settings;
 
 fn problems(text: &str) -> Vec<Problem> {
-    Definition::resolve(text, &Settings::default(), &[]).map(|_| ()).unwrap_err()
+    Definition::resolve(text, &Settings::default(), &[])
+        .map(|_| ())
+        .unwrap_err()
 }
 
 const RUNBOOK: &str = r#"{
@@ -25,10 +27,22 @@ fn the_runbooks_file_needs_only_its_gauge() {
     assert_eq!(bare[0].place, "labels");
 
     let labels = r#", "labels": {"TEAL_PENDING_PATH": "/metrics", "TEAL_PENDING_GAUGE": "oinker_pending_operations"}"#;
-    let (definition, _) = Definition::resolve(&RUNBOOK.replace("LABELS", labels), &Settings::default(), &[]).unwrap();
+    let (definition, _) = Definition::resolve(
+        &RUNBOOK.replace("LABELS", labels),
+        &Settings::default(),
+        &[],
+    )
+    .unwrap();
 
     assert_eq!(definition.service.as_str(), "oinker");
-    assert_eq!((definition.instances, definition.health_checks, definition.service_ports.len()), (3, 1, 1));
+    assert_eq!(
+        (
+            definition.instances,
+            definition.health_checks,
+            definition.service_ports.len()
+        ),
+        (3, 1, 1)
+    );
     let gauge = PendingSource::Prometheus {
         path: "/metrics".to_owned(),
         gauge: "oinker_pending_operations".to_owned(),
@@ -45,13 +59,30 @@ fn every_mistake_is_reported_at_once() {
     let found = problems(text);
 
     let places: Vec<_> = found.iter().map(|problem| problem.place.as_str()).collect();
-    for place in ["instnaces", "cpus", "healthChecks[0].protocl", "id", "labels.TEAL_DRAIN_DEDLINE", "labels.TEAL_BATCH", "labels.TEAL_LISTEN"] {
+    for place in [
+        "instnaces",
+        "cpus",
+        "healthChecks[0].protocl",
+        "id",
+        "labels.TEAL_DRAIN_DEDLINE",
+        "labels.TEAL_BATCH",
+        "labels.TEAL_LISTEN",
+    ] {
         assert!(places.contains(&place), "{place} in {places:?}");
     }
-    let near = found.iter().find(|problem| problem.place == "instnaces").unwrap();
+    let near = found
+        .iter()
+        .find(|problem| problem.place == "instnaces")
+        .unwrap();
     assert_eq!(near.hint.as_deref(), Some("did you mean `instances`?"));
-    let near = found.iter().find(|problem| problem.place == "labels.TEAL_DRAIN_DEDLINE").unwrap();
-    assert_eq!(near.hint.as_deref(), Some("did you mean `TEAL_DRAIN_DEADLINE`?"));
+    let near = found
+        .iter()
+        .find(|problem| problem.place == "labels.TEAL_DRAIN_DEDLINE")
+        .unwrap();
+    assert_eq!(
+        near.hint.as_deref(),
+        Some("did you mean `TEAL_DRAIN_DEADLINE`?")
+    );
 }
 
 #[test]
@@ -59,16 +90,27 @@ fn malformed_json_tells_line_and_column() {
     let found = problems("{\n  \"id\": \"/x\",,\n}");
 
     assert_eq!(found.len(), 1);
-    assert!(found[0].place.starts_with("line 2, column"), "{}", found[0].place);
+    assert!(
+        found[0].place.starts_with("line 2, column"),
+        "{}",
+        found[0].place
+    );
 }
 
 #[test]
 fn a_definition_without_health_checks_is_refused_unless_that_is_accepted() {
     let text = r#"{"id": "/x", "cmd": "run it", "labels": {"TEAL_PENDING": "none"}}"#;
     let found = problems(text);
-    assert_eq!(found.iter().map(|p| p.place.as_str()).collect::<Vec<_>>(), ["healthChecks"]);
+    assert_eq!(
+        found.iter().map(|p| p.place.as_str()).collect::<Vec<_>>(),
+        ["healthChecks"]
+    );
 
-    let accept = [("without_health_checks".to_owned(), "true".to_owned(), "--without-health-checks".to_owned())];
+    let accept = [(
+        "without_health_checks".to_owned(),
+        "true".to_owned(),
+        "--without-health-checks".to_owned(),
+    )];
     assert!(Definition::resolve(text, &Settings::default(), &accept).is_ok());
 }
 
@@ -82,7 +124,11 @@ fn a_services_name_is_the_id_without_its_colour() {
         ("/green-", "green-"),
         ("/greenhouse", "greenhouse"),
     ] {
-        assert_eq!(service_of_id(&RevisionId::from(id)).as_str(), service, "{id}");
+        assert_eq!(
+            service_of_id(&RevisionId::from(id)).as_str(),
+            service,
+            "{id}"
+        );
     }
 }
 
@@ -106,6 +152,12 @@ fn marathon_lbs_labels_count_where_teals_own_are_absent() {
     let (definition, _) = Definition::resolve(text, &Settings::default(), &[]).unwrap();
 
     assert_eq!(definition.service.as_str(), "shop");
-    assert_eq!(definition.labels.pools[&0].listen.as_deref(), Some("127.0.0.1:8081"));
-    assert_eq!(definition.labels.pools[&0].protocol, Some(teal_core::plan::Protocol::Tcp));
+    assert_eq!(
+        definition.labels.pools[&0].listen.as_deref(),
+        Some("127.0.0.1:8081")
+    );
+    assert_eq!(
+        definition.labels.pools[&0].protocol,
+        Some(teal_core::plan::Protocol::Tcp)
+    );
 }

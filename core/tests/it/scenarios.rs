@@ -12,11 +12,20 @@ const SWITCH: (&str, &str) = ("strategy", "switch");
 /// The kill actions of a journal.
 fn kills(world: &World) -> Vec<&InstanceAction> {
     let kill = |event: &'_ Event| match event {
-        Event::Intended { action: Action::Instance(action @ InstanceAction::Kill { .. }) } => Some(action.clone()),
+        Event::Intended {
+            action: Action::Instance(action @ InstanceAction::Kill { .. }),
+        } => Some(action.clone()),
         _ => None,
     };
-    let found: Vec<InstanceAction> = world.journal.iter().filter_map(|entry| kill(&entry.event)).collect();
-    found.into_iter().map(|action| &*Box::leak(Box::new(action))).collect()
+    let found: Vec<InstanceAction> = world
+        .journal
+        .iter()
+        .filter_map(|entry| kill(&entry.event))
+        .collect();
+    found
+        .into_iter()
+        .map(|action| &*Box::leak(Box::new(action)))
+        .collect()
 }
 
 fn waits_for(world: &mut World) -> Option<WaitingFor> {
@@ -34,8 +43,14 @@ fn a_gauge_that_never_reads_zero_keeps_its_instance_alive_until_the_policy_rolls
 
     let outcome = world.run(5_000);
 
-    assert!(matches!(outcome, Some(Outcome::RolledBack { .. })), "{outcome:?}");
-    assert!(kills(&world).iter().all(|kill| kill.role() == Role::Green), "no BLUE was stopped");
+    assert!(
+        matches!(outcome, Some(Outcome::RolledBack { .. })),
+        "{outcome:?}"
+    );
+    assert!(
+        kills(&world).iter().all(|kill| kill.role() == Role::Green),
+        "no BLUE was stopped"
+    );
     assert_eq!(world.serving(Role::Blue), 3);
 }
 
@@ -47,7 +62,12 @@ fn under_wait_an_overdue_drain_is_announced_and_waited_for() {
     assert_eq!(world.run(1_000), None);
 
     let announced = world.journal.iter().any(|entry| {
-        matches!(&entry.event, Event::Intended { action: Action::Mark(teal_core::action::Mark::DrainOverdue { .. }) })
+        matches!(
+            &entry.event,
+            Event::Intended {
+                action: Action::Mark(teal_core::action::Mark::DrainOverdue { .. })
+            }
+        )
     });
     assert!(announced);
     assert_eq!(kills(&world), Vec::<&InstanceAction>::new());
@@ -57,16 +77,29 @@ fn under_wait_an_overdue_drain_is_announced_and_waited_for() {
 
 #[test]
 fn under_force_an_overdue_instance_is_stopped_for_the_stated_reason() {
-    let set = [("on_drain_deadline", "force"), ("force_reason", "the gauge is broken")];
+    let set = [
+        ("on_drain_deadline", "force"),
+        ("force_reason", "the gauge is broken"),
+    ];
     let mut world = World::new(2, &set, 7);
     world.blue_pending_stays = Some(Pending::Count(3));
 
     assert_eq!(world.run(5_000), Some(Outcome::Completed));
 
     for kill in kills(&world) {
-        let InstanceAction::Kill { victims, .. } = kill else { continue };
-        assert!(victims.iter().all(|victim| victim.why == KillReason::Forced("the gauge is broken".to_owned())));
-        assert!(victims.iter().all(|victim| victim.pending == Pending::Count(3)));
+        let InstanceAction::Kill { victims, .. } = kill else {
+            continue;
+        };
+        assert!(
+            victims
+                .iter()
+                .all(|victim| victim.why == KillReason::Forced("the gauge is broken".to_owned()))
+        );
+        assert!(
+            victims
+                .iter()
+                .all(|victim| victim.pending == Pending::Count(3))
+        );
     }
 }
 
@@ -86,12 +119,20 @@ fn a_switch_keeps_blue_warm_and_a_rollback_then_is_one_pool_change() {
     while waits_for(&mut world) != Some(WaitingFor::Bake) {
         assert_eq!(world.step(), None);
     }
-    assert_eq!((world.serving(Role::Blue), world.serving(Role::Green)), (0, 3));
+    assert_eq!(
+        (world.serving(Role::Blue), world.serving(Role::Green)),
+        (0, 3)
+    );
 
-    world.ask(Command::Rollback { reason: "it looks bad".to_owned() });
+    world.ask(Command::Rollback {
+        reason: "it looks bad".to_owned(),
+    });
     assert_eq!(world.step(), None);
 
-    assert_eq!((world.serving(Role::Blue), world.serving(Role::Green)), (3, 0));
+    assert_eq!(
+        (world.serving(Role::Blue), world.serving(Role::Green)),
+        (3, 0)
+    );
 }
 
 #[test]
@@ -116,7 +157,11 @@ fn a_paused_deployment_does_nothing_until_it_is_resumed() {
     let before = world.journal.len();
 
     assert_eq!(world.run(500), None);
-    assert_eq!(world.journal.len(), before, "nothing was decided while paused");
+    assert_eq!(
+        world.journal.len(),
+        before,
+        "nothing was decided while paused"
+    );
 
     world.ask(Command::Resume);
     assert_eq!(world.run(3_000), Some(Outcome::Completed));

@@ -7,9 +7,16 @@ use teal_core::name::Role;
 
 fn any_settings() -> impl Strategy<Value = Vec<(&'static str, &'static str)>> {
     let strategy = prop_oneof![Just(("strategy", "rolling")), Just(("strategy", "switch"))];
-    let batch = prop_oneof![Just(("batch", "1")), Just(("batch", "2")), Just(("batch", "all"))];
+    let batch = prop_oneof![
+        Just(("batch", "1")),
+        Just(("batch", "2")),
+        Just(("batch", "all"))
+    ];
     let keep = prop_oneof![Just(("keep_blue", "0s")), Just(("keep_blue", "3s"))];
-    let policy = prop_oneof![Just(("on_drain_deadline", "wait")), Just(("on_drain_deadline", "rollback"))];
+    let policy = prop_oneof![
+        Just(("on_drain_deadline", "wait")),
+        Just(("on_drain_deadline", "rollback"))
+    ];
     (strategy, batch, keep, policy).prop_map(|(a, b, c, d)| vec![a, b, c, d])
 }
 
@@ -39,7 +46,10 @@ fn assert_clean_end(world: &World, outcome: &Outcome, blue: u32) {
         Outcome::Stuck { reason } => panic!("stuck: {reason}"),
     };
     assert!(!world.fleets.contains_key(&gone), "{gone} is left");
-    assert!(world.serving(there) >= count as usize, "{there} does not serve at its full count");
+    assert!(
+        world.serving(there) >= count as usize,
+        "{there} does not serve at its full count"
+    );
 }
 
 proptest! {

@@ -8,8 +8,8 @@ use teal_core::evidence::Evidence;
 use teal_core::journal::{Command, Entry, Event, Outcome, State};
 use teal_core::name::{Address, DeploymentId, InstanceId, PoolId, RevisionId, Role};
 use teal_core::observation::{
-    EndpointSighting, EndpointState, Health, InstanceSighting, Observation, Pending, PendingSighting, Phase,
-    PoolSighting, RevisionSighting, Sighting,
+    EndpointSighting, EndpointState, Health, InstanceSighting, Observation, Pending,
+    PendingSighting, Phase, PoolSighting, RevisionSighting, Sighting,
 };
 use teal_core::plan::{self, Found, Plan, Request};
 use teal_core::settings::Settings;
@@ -64,15 +64,26 @@ pub(crate) const STEP: Span = Span::millis(100);
 impl World {
     pub(crate) fn new(blue: u32, set: &[(&str, &str)], seed: u64) -> Self {
         let mut settings = Settings::default();
-        for (name, value) in [("min_healthy_time", "1s"), ("drain_deadline", "20s"), ("healthy_deadline", "30s")].iter().chain(set) {
+        for (name, value) in [
+            ("min_healthy_time", "1s"),
+            ("drain_deadline", "20s"),
+            ("healthy_deadline", "30s"),
+        ]
+        .iter()
+        .chain(set)
+        {
             settings.set(name, value, "test").unwrap();
         }
         let mut world = Self::empty(seed);
         for _ in 0..blue {
             let id = world.add(Role::Blue);
             let copy = world.fleet(Role::Blue).copies.last_mut().unwrap();
-            (copy.phase, copy.health, copy.healthy_since) = (Phase::Running, Health::Healthy, Some(Moment(0)));
-            world.pool.get_or_insert_default().insert(id, EndpointState::Serving);
+            (copy.phase, copy.health, copy.healthy_since) =
+                (Phase::Running, Health::Healthy, Some(Moment(0)));
+            world
+                .pool
+                .get_or_insert_default()
+                .insert(id, EndpointState::Serving);
         }
         if blue > 0 {
             world.fleet(Role::Blue).wanted = blue;
@@ -118,8 +129,14 @@ impl World {
     }
 
     fn begin(&mut self) {
-        let event = Event::Begun { plan: Box::new(self.plan.clone()) };
-        let entry = Entry { seq: 1, at: self.now, event };
+        let event = Event::Begun {
+            plan: Box::new(self.plan.clone()),
+        };
+        let entry = Entry {
+            seq: 1,
+            at: self.now,
+            event,
+        };
         self.state = State::begin(&entry).unwrap().1;
         self.journal = vec![entry];
     }
@@ -129,8 +146,16 @@ impl World {
     }
 
     pub(crate) fn serving(&self, role: Role) -> usize {
-        let pool = self.pool.iter().flatten().filter(|(_, state)| **state == EndpointState::Serving);
-        let is_of = |id: &InstanceId| self.fleets.get(&role).is_some_and(|f| f.copies.iter().any(|c| c.id == *id));
+        let pool = self
+            .pool
+            .iter()
+            .flatten()
+            .filter(|(_, state)| **state == EndpointState::Serving);
+        let is_of = |id: &InstanceId| {
+            self.fleets
+                .get(&role)
+                .is_some_and(|f| f.copies.iter().any(|c| c.id == *id))
+        };
         pool.filter(|(id, _)| is_of(id)).count()
     }
 
@@ -163,26 +188,44 @@ impl World {
     }
 
     pub(crate) fn log(&mut self, event: Event) -> u64 {
-        let entry = Entry { seq: self.state.seq + 1, at: self.now, event };
+        let entry = Entry {
+            seq: self.state.seq + 1,
+            at: self.now,
+            event,
+        };
         self.state.apply(&entry).unwrap();
         self.journal.push(entry);
         self.state.seq
     }
 
     pub(crate) fn ask(&mut self, command: Command) {
-        if self.state.outcome.is_none() || matches!(self.state.outcome, Some(Outcome::Stuck { .. })) {
+        if self.state.outcome.is_none() || matches!(self.state.outcome, Some(Outcome::Stuck { .. }))
+        {
             self.log(Event::Asked { command });
         }
     }
 
     /// The deployer dies and another one reads its journal: evidence is gone, state is as the journal says.
     pub(crate) fn restart_deployer(&mut self) {
-        let text: Vec<String> = self.journal.iter().map(|e| serde_json::to_string(e).unwrap()).collect();
-        let entries: Vec<Entry> = text.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let text: Vec<String> = self
+            .journal
+            .iter()
+            .map(|e| serde_json::to_string(e).unwrap())
+            .collect();
+        let entries: Vec<Entry> = text
+            .iter()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
         let (plan, state) = State::replay(&entries).unwrap();
-        assert_eq!((&plan, &state), (&self.plan, &self.state), "a journal replays to the state it was written from");
+        assert_eq!(
+            (&plan, &state),
+            (&self.plan, &self.state),
+            "a journal replays to the state it was written from"
+        );
         self.evidence = Evidence::default();
-        self.log(Event::Resumed { by: "test".to_owned() });
+        self.log(Event::Resumed {
+            by: "test".to_owned(),
+        });
     }
 
     // ---- looking -----------------------------------------------------------------------------------------------
@@ -191,7 +234,10 @@ impl World {
         let found = |(role, fleet): (&Role, &Fleet)| {
             let sighting = self.revision(*role, fleet);
             let body = serde_json::json!({"id": sighting.id, "cmd": "run", "labels": {"TEAL_SERVICE": "oinker"}});
-            Found { definition: body.as_object().unwrap().clone(), sighting }
+            Found {
+                definition: body.as_object().unwrap().clone(),
+                sighting,
+            }
         };
         self.fleets.iter().map(found).collect()
     }
@@ -210,7 +256,13 @@ impl World {
             addresses: vec![Address(format!("127.0.0.1:{}", copy.id))],
         });
         let locked = self.now < fleet.locked_until;
-        RevisionSighting { id, wanted: fleet.wanted, locked, checked: true, instances: instances.collect() }
+        RevisionSighting {
+            id,
+            wanted: fleet.wanted,
+            locked,
+            checked: true,
+            instances: instances.collect(),
+        }
     }
 
     fn pools(&self) -> Vec<PoolSighting> {
@@ -218,7 +270,11 @@ impl World {
             instance: id.clone(),
             address: Address(format!("127.0.0.1:{id}")),
             state: *state,
-            in_flight: Some(self.copies().find(|copy| copy.id == *id).map_or(0, |copy| copy.in_flight)),
+            in_flight: Some(
+                self.copies()
+                    .find(|copy| copy.id == *id)
+                    .map_or(0, |copy| copy.in_flight),
+            ),
         };
         let pool = |pool: &BTreeMap<InstanceId, EndpointState>| PoolSighting {
             id: PoolId::from("oinker"),
@@ -236,16 +292,42 @@ impl World {
         let revisions = if self.fault() {
             Err("connection refused".to_owned())
         } else {
-            Ok(self.fleets.iter().map(|(role, fleet)| (*role, self.revision(*role, fleet))).collect())
+            Ok(self
+                .fleets
+                .iter()
+                .map(|(role, fleet)| (*role, self.revision(*role, fleet)))
+                .collect())
         };
-        let pools = if self.fault() { Err("connection refused".to_owned()) } else { Ok(self.pools()) };
+        let pools = if self.fault() {
+            Err("connection refused".to_owned())
+        } else {
+            Ok(self.pools())
+        };
         let mut pending = BTreeMap::new();
-        let ids: Vec<_> = self.copies().map(|copy| (copy.id.clone(), copy.pending.clone())).collect();
+        let ids: Vec<_> = self
+            .copies()
+            .map(|copy| (copy.id.clone(), copy.pending.clone()))
+            .collect();
         for (id, reading) in ids {
-            let reading = if self.fault() { Pending::Unknown("timed out".to_owned()) } else { reading };
-            pending.insert(id, PendingSighting { at: self.now, reading });
+            let reading = if self.fault() {
+                Pending::Unknown("timed out".to_owned())
+            } else {
+                reading
+            };
+            pending.insert(
+                id,
+                PendingSighting {
+                    at: self.now,
+                    reading,
+                },
+            );
         }
-        let sighting = Sighting { at: self.now, revisions, pools, pending };
+        let sighting = Sighting {
+            at: self.now,
+            revisions,
+            pools,
+            pending,
+        };
         self.evidence.absorb(&self.plan, sighting)
     }
 
@@ -257,7 +339,9 @@ impl World {
         match decide(&self.plan, &self.state, &seen, self.now) {
             Decision::Finish(outcome) => {
                 if self.state.outcome.is_none() {
-                    self.log(Event::Ended { outcome: outcome.clone() });
+                    self.log(Event::Ended {
+                        outcome: outcome.clone(),
+                    });
                 }
                 return Some(outcome);
             }
@@ -271,20 +355,34 @@ impl World {
 
     fn carry_out(&mut self, actions: Vec<Action>) {
         for action in actions {
-            let intent = self.log(Event::Intended { action: action.clone() });
+            let intent = self.log(Event::Intended {
+                action: action.clone(),
+            });
             if self.fault() {
-                self.log(Event::Failed { intent, reason: "timed out".to_owned(), retry: true });
+                self.log(Event::Failed {
+                    intent,
+                    reason: "timed out".to_owned(),
+                    retry: true,
+                });
                 return;
             }
             let done = self.perform(&action);
             let answer_lost = self.fault();
             match done {
                 Err(reason) => {
-                    self.log(Event::Failed { intent, reason, retry: true });
+                    self.log(Event::Failed {
+                        intent,
+                        reason,
+                        retry: true,
+                    });
                     return;
                 }
                 Ok(()) if answer_lost => {
-                    self.log(Event::Failed { intent, reason: "lost".to_owned(), retry: true });
+                    self.log(Event::Failed {
+                        intent,
+                        reason: "lost".to_owned(),
+                        retry: true,
+                    });
                     return;
                 }
                 Ok(()) => self.log(Event::Performed { intent }),
@@ -299,13 +397,19 @@ impl World {
                 self.pool.get_or_insert_default();
                 Ok(())
             }
-            Action::Pool(PoolAction::Change { admit, withdraw, forget, .. }) => {
+            Action::Pool(PoolAction::Change {
+                admit,
+                withdraw,
+                forget,
+                ..
+            }) => {
                 let pool = self.pool.get_or_insert_default();
                 for member in admit {
                     pool.insert(member.instance.clone(), EndpointState::Serving);
                 }
                 for id in withdraw {
-                    pool.entry(id.clone()).and_modify(|state| *state = EndpointState::Draining);
+                    pool.entry(id.clone())
+                        .and_modify(|state| *state = EndpointState::Draining);
                 }
                 forget.iter().for_each(|id| drop(pool.remove(id)));
                 Ok(())
@@ -322,18 +426,32 @@ impl World {
         let locked = |world: &mut Self, role: Role, lock: teal_core::action::Lock| {
             let now = world.now;
             let until = world.fleet(role).locked_until;
-            if now < until && lock == teal_core::action::Lock::Respect { Err("locked".to_owned()) } else { Ok(()) }
+            if now < until && lock == teal_core::action::Lock::Respect {
+                Err("locked".to_owned())
+            } else {
+                Ok(())
+            }
         };
         match action {
             InstanceAction::Create { role, .. } => {
                 self.fleet(*role);
             }
-            InstanceAction::Scale { role, instances, lock, .. } => {
+            InstanceAction::Scale {
+                role,
+                instances,
+                lock,
+                ..
+            } => {
                 locked(self, *role, *lock)?;
                 self.fleet(*role).wanted = *instances;
                 self.lock(*role);
             }
-            InstanceAction::Kill { role, victims, lock, .. } => {
+            InstanceAction::Kill {
+                role,
+                victims,
+                lock,
+                ..
+            } => {
                 locked(self, *role, *lock)?;
                 for victim in victims {
                     self.stop(*role, &victim.instance, &victim.why);
@@ -354,15 +472,21 @@ impl World {
 
     /// What a kill really cost is noted here, from the world's own truth.
     fn stop(&mut self, role: Role, id: &InstanceId, why: &KillReason) {
-        let serving = self.pool.as_ref().and_then(|pool| pool.get(id)) == Some(&EndpointState::Serving);
+        let serving =
+            self.pool.as_ref().and_then(|pool| pool.get(id)) == Some(&EndpointState::Serving);
         let gone_at = self.now + Span::millis(self.draw(1500));
         let fleet = self.fleet(role);
-        let Some(copy) = fleet.copies.iter_mut().find(|copy| copy.id == *id) else { return };
+        let Some(copy) = fleet.copies.iter_mut().find(|copy| copy.id == *id) else {
+            return;
+        };
         if copy.phase == Phase::Stopping {
             return;
         }
         let busy = copy.in_flight > 0 || matches!(copy.pending, Pending::Count(count) if count > 0);
-        let text = format!("{id}: in-flight {}, pending {:?}, serving {serving}", copy.in_flight, copy.pending);
+        let text = format!(
+            "{id}: in-flight {}, pending {:?}, serving {serving}",
+            copy.in_flight, copy.pending
+        );
         copy.phase = Phase::Stopping;
         copy.changes_at = gone_at;
         fleet.wanted = fleet.wanted.saturating_sub(1);
@@ -378,12 +502,21 @@ impl World {
                 continue;
             }
             let now = self.now;
-            self.fleet(role).copies.retain(|copy| copy.phase != Phase::Stopping || now < copy.changes_at);
+            self.fleet(role)
+                .copies
+                .retain(|copy| copy.phase != Phase::Stopping || now < copy.changes_at);
             if self.fault() && !self.fleet(role).copies.is_empty() {
                 let index = self.draw(self.fleets[&role].copies.len() as u64);
-                self.fleet(role).copies.remove(usize::try_from(index).unwrap());
+                self.fleet(role)
+                    .copies
+                    .remove(usize::try_from(index).unwrap());
             }
-            let alive = self.fleet(role).copies.iter().filter(|copy| copy.phase != Phase::Stopping).count();
+            let alive = self
+                .fleet(role)
+                .copies
+                .iter()
+                .filter(|copy| copy.phase != Phase::Stopping)
+                .count();
             for _ in alive..self.fleets[&role].wanted as usize {
                 self.add(role);
             }
@@ -395,22 +528,35 @@ impl World {
 
     fn live_copy(&mut self, role: Role, index: usize) {
         let flap = self.fault();
-        let (more, less, later) = (self.draw(3), self.draw(4), Span::millis(100 + self.draw(2000)));
+        let (more, less, later) = (
+            self.draw(3),
+            self.draw(4),
+            Span::millis(100 + self.draw(2000)),
+        );
         let (now, green) = (self.now, self.green);
-        let stays = self.blue_pending_stays.clone().filter(|_| role == Role::Blue);
+        let stays = self
+            .blue_pending_stays
+            .clone()
+            .filter(|_| role == Role::Blue);
         let copy = &mut self.fleets.get_mut(&role).unwrap().copies[index];
-        let serving = self.pool.as_ref().and_then(|pool| pool.get(&copy.id)) == Some(&EndpointState::Serving);
+        let serving =
+            self.pool.as_ref().and_then(|pool| pool.get(&copy.id)) == Some(&EndpointState::Serving);
         match (copy.phase, copy.health) {
             (Phase::Starting, _) if now >= copy.changes_at => {
                 (copy.phase, copy.changes_at) = (Phase::Running, now + later);
             }
             (Phase::Running, Health::Unknown | Health::Unhealthy) if now >= copy.changes_at => {
                 let sick = role == Role::Green && green == Green::NeverHealthy;
-                copy.health = if sick { Health::Unhealthy } else { Health::Healthy };
+                copy.health = if sick {
+                    Health::Unhealthy
+                } else {
+                    Health::Healthy
+                };
                 copy.healthy_since = (!sick).then_some(now);
             }
             (Phase::Running, Health::Healthy) if flap => {
-                (copy.health, copy.healthy_since, copy.changes_at) = (Health::Unhealthy, None, now + later);
+                (copy.health, copy.healthy_since, copy.changes_at) =
+                    (Health::Unhealthy, None, now + later);
             }
             _ => {}
         }
@@ -460,6 +606,13 @@ fn placeholder() -> (Plan, State) {
         settings: Settings::default(),
         notes: Vec::new(),
     };
-    let event = Event::Begun { plan: Box::new(plan.clone()) };
-    State::begin(&Entry { seq: 1, at: Moment(0), event }).unwrap()
+    let event = Event::Begun {
+        plan: Box::new(plan.clone()),
+    };
+    State::begin(&Entry {
+        seq: 1,
+        at: Moment(0),
+        event,
+    })
+    .unwrap()
 }

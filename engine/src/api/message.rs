@@ -44,10 +44,12 @@ impl Call {
             parts.method
         };
         let path = parts.uri.path().to_owned();
-        let segments = path.split('/').filter(|segment| !segment.is_empty());
+        // Decoded first: some clients send the slashes of an app id as %2F.
+        let decoded = decode(&path);
+        let segments = decoded.split('/').filter(|segment| !segment.is_empty());
         Self {
             method,
-            segments: segments.map(decode).collect(),
+            segments: segments.map(str::to_owned).collect(),
             query: Query::parse(parts.uri.query().unwrap_or_default()),
             headers: parts.headers,
             body,

@@ -115,6 +115,7 @@ pub(crate) struct World {
     next_port: u16,
     ended: VecDeque<TaskId>,
     stopping: bool,
+    abandoned: bool,
 }
 
 impl World {
@@ -130,11 +131,15 @@ impl World {
             next_port,
             ended: VecDeque::new(),
             stopping: false,
+            abandoned: false,
         }
     }
 
     /// Brings decisions up to date with the state and with time.
     pub(crate) fn reconcile(&mut self, now: Moment) {
+        if self.abandoned {
+            return;
+        }
         loop {
             self.begin_deployments(now);
             self.steer(now);
@@ -170,6 +175,11 @@ impl World {
     pub(crate) fn stop(&mut self, now: Moment) {
         self.stopping = true;
         self.reconcile(now);
+    }
+
+    /// Decides nothing from here on: what runs keeps running and what ends stays ended.
+    pub(crate) fn abandon(&mut self) {
+        self.abandoned = true;
     }
 
     /// Returns the host that all tasks run on.

@@ -256,3 +256,16 @@ async fn a_removed_apps_tasks_are_listed_until_they_are_gone() {
     .await;
     marathon.wait_for_deployments().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_is_found_however_its_id_is_written_in_the_path() {
+    let marathon = Marathon::start().await;
+    marathon.run(sleeper("/shop/cart", 0)).await;
+
+    for path in ["shop/cart", "/shop//cart/", "%2Fshop%2Fcart"] {
+        let answer = marathon.get(&format!("/v2/apps/{path}")).await;
+        assert_eq!(answer.json()["app"]["id"], "/shop/cart", "{path}");
+    }
+    let group = marathon.get("/v2/apps/shop/*").await.json();
+    assert_eq!(group["*"][0]["id"], "/shop/cart");
+}

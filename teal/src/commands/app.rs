@@ -55,23 +55,50 @@ pub(crate) async fn run(places: &Places, command: AppCommand) -> Result<Exit, Fa
         AppCommand::Add { file } => {
             let text = super::read_file(&file)?;
             let body: Value = serde_json::from_str(&text).map_err(|error| {
-                Failure::new(Exit::Invalid, format!("{} is not JSON: {error}; nothing was changed", file.display()))
+                Failure::new(
+                    Exit::Invalid,
+                    format!(
+                        "{} is not JSON: {error}; nothing was changed",
+                        file.display()
+                    ),
+                )
             })?;
-            deployment(places, &send(client, "POST", "/v2/apps", Some(&body)).await?);
+            deployment(
+                places,
+                &send(client, "POST", "/v2/apps", Some(&body)).await?,
+            );
         }
         AppCommand::List => list(places, client).await?,
         AppCommand::Show { id } => {
             let app = get(client, &path(&id)).await?;
             printer::json(app.get("app").unwrap_or(&app));
         }
-        AppCommand::Update { id, properties, force } => {
+        AppCommand::Update {
+            id,
+            properties,
+            force,
+        } => {
             let patch = patch(&properties)?;
             let force = if force { "?force=true" } else { "" };
-            deployment(places, &send(client, "PUT", &format!("{}{force}", path(&id)), Some(&patch)).await?);
+            deployment(
+                places,
+                &send(
+                    client,
+                    "PUT",
+                    &format!("{}{force}", path(&id)),
+                    Some(&patch),
+                )
+                .await?,
+            );
         }
-        AppCommand::Remove { id } => deployment(places, &send(client, "DELETE", &path(&id), None).await?),
+        AppCommand::Remove { id } => {
+            deployment(places, &send(client, "DELETE", &path(&id), None).await?)
+        }
         AppCommand::Restart { id } => {
-            deployment(places, &send(client, "POST", &format!("{}/restart", path(&id)), None).await?);
+            deployment(
+                places,
+                &send(client, "POST", &format!("{}/restart", path(&id)), None).await?,
+            );
         }
     }
     Ok(Exit::Done)
@@ -85,9 +112,17 @@ pub(super) async fn get(client: &Client, path: &str) -> Result<Value, Failure> {
     client.get(path).await.map_err(|error| refused(&error))
 }
 
-pub(super) async fn send(client: &Client, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+pub(super) async fn send(
+    client: &Client,
+    method: &str,
+    path: &str,
+    body: Option<&Value>,
+) -> Result<Value, Failure> {
     let method = method.parse().map_err(anyhow::Error::new)?;
-    let (_, answer) = client.send(method, path, body).await.map_err(|error| refused(&error))?;
+    let (_, answer) = client
+        .send(method, path, body)
+        .await
+        .map_err(|error| refused(&error))?;
     Ok(answer)
 }
 
@@ -98,7 +133,10 @@ fn refused(error: &DriverError) -> Failure {
 
 /// Tells which deployment of Marathon's an answer announces.
 pub(super) fn deployment(places: &Places, answer: &Value) {
-    let id = answer.pointer("/deployments/0/id").or_else(|| answer.get("deploymentId")).and_then(Value::as_str);
+    let id = answer
+        .pointer("/deployments/0/id")
+        .or_else(|| answer.get("deploymentId"))
+        .and_then(Value::as_str);
     match (places.output, id) {
         (Format::Json, _) => printer::json(answer),
         (Format::Text, Some(id)) => printer::data(format_args!("Created deployment {id}")),
@@ -109,14 +147,21 @@ pub(super) fn deployment(places: &Places, answer: &Value) {
 fn patch(properties: &[String]) -> Result<Value, Failure> {
     if properties.is_empty() {
         let text = super::read_file(std::path::Path::new("-"))?;
-        return serde_json::from_str(&text)
-            .map_err(|error| Failure::new(Exit::Invalid, format!("standard input is not JSON: {error}; nothing was changed")));
+        return serde_json::from_str(&text).map_err(|error| {
+            Failure::new(
+                Exit::Invalid,
+                format!("standard input is not JSON: {error}; nothing was changed"),
+            )
+        });
     }
     let mut patch = Map::new();
     for property in properties {
         let Some((name, value)) = property.split_once('=') else {
-            return Err(Failure::new(Exit::Invalid, format!("`{property}` is not NAME=VALUE; nothing was changed"))
-                .hint("write it like instances=1"));
+            return Err(Failure::new(
+                Exit::Invalid,
+                format!("`{property}` is not NAME=VALUE; nothing was changed"),
+            )
+            .hint("write it like instances=1"));
         };
         let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
         patch.insert(name.to_owned(), value);
@@ -126,16 +171,39 @@ fn patch(properties: &[String]) -> Result<Value, Failure> {
 
 async fn list(places: &Places, client: &Client) -> Result<(), Failure> {
     let answer = get(client, "/v2/apps").await?;
-    let apps = answer.get("apps").and_then(Value::as_array).cloned().unwrap_or_default();
+    let apps = answer
+        .get("apps")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
     if places.output == Format::Json {
         printer::json(&apps);
         return Ok(());
     }
-    let mut rows = vec![["ID", "INSTANCES", "HEALTHY", "UNHEALTHY", "DEPLOYMENT", "CMD"].map(str::to_owned).to_vec()];
+    let mut rows = vec![
+        [
+            "ID",
+            "INSTANCES",
+            "HEALTHY",
+            "UNHEALTHY",
+            "DEPLOYMENT",
+            "CMD",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+    ];
     for app in apps {
         let number = |name: &str| app.get(name).and_then(Value::as_u64).unwrap_or(0);
-        let text = |name: &str| app.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
-        let locked = app.get("deployments").and_then(Value::as_array).is_some_and(|all| !all.is_empty());
+        let text = |name: &str| {
+            app.get(name)
+                .and_then(Value::as_str)
+                .unwrap_or("-")
+                .to_owned()
+        };
+        let locked = app
+            .get("deployments")
+            .and_then(Value::as_array)
+            .is_some_and(|all| !all.is_empty());
         rows.push(vec![
             text("id"),
             format!("{} of {}", number("tasksRunning"), number("instances")),

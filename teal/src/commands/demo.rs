@@ -56,7 +56,12 @@ pub(crate) async fn run(places: &Places, args: DemoArgs) -> Result<Exit, Failure
         output: places.output,
         settings: places.settings.clone(),
     };
-    let stage = Stage { places, folder, overrides: args.settings.overrides(), interrupt };
+    let stage = Stage {
+        places,
+        folder,
+        overrides: args.settings.overrides(),
+        interrupt,
+    };
     let ended = stage.play(args.bad_green).await;
     pair.stop().await;
     ended
@@ -72,7 +77,12 @@ struct Stage {
 
 impl Stage {
     async fn play(&self, bad_green: bool) -> Result<Exit, Failure> {
-        say(&format!("engine {}, balancer {}, files in {}", self.places.marathon, self.places.balancer, self.folder.display()));
+        say(&format!(
+            "engine {}, balancer {}, files in {}",
+            self.places.marathon,
+            self.places.balancer,
+            self.folder.display()
+        ));
         say("BLUE is deployed: 3 oinkers, the first revision of the service");
         let blue = self.deploy("blue", Oinker::Good, None).await?;
         if blue != End::Outcome(Outcome::Completed) {
@@ -81,7 +91,11 @@ impl Stage {
         let load = Arc::new(Load::start(self.traffic().await?));
         say("traffic begins; GREEN comes in a moment");
         self.calm().await;
-        let green = if bad_green { Oinker::NeverHealthy } else { Oinker::Good };
+        let green = if bad_green {
+            Oinker::NeverHealthy
+        } else {
+            Oinker::Good
+        };
         say("GREEN is deployed under that traffic");
         let end = self.deploy("green", green, Some(Arc::clone(&load))).await;
         self.calm().await;
@@ -91,7 +105,10 @@ impl Stage {
         let lost = lost(&outcome, &self.database()).await?;
         self.tell(&outcome, lost);
         if outcome.totals.failed > 0 || lost > 0 {
-            return Err(Failure::new(Exit::Internal, "the deployment dropped something: this is a bug of teal"));
+            return Err(Failure::new(
+                Exit::Internal,
+                "the deployment dropped something: this is a bug of teal",
+            ));
         }
         Ok(drive::exit(&end))
     }
@@ -107,26 +124,48 @@ impl Stage {
         }
     }
 
-    async fn deploy(&self, revision: &str, oinker: Oinker, load: Option<Arc<Load>>) -> Result<End, Failure> {
+    async fn deploy(
+        &self,
+        revision: &str,
+        oinker: Oinker,
+        load: Option<Arc<Load>>,
+    ) -> Result<End, Failure> {
         let text = definition::write(&self.folder, revision, oinker, &self.database())?;
-        let (definition, settings) = Definition::resolve(&text, &self.places.settings, &self.overrides)
-            .map_err(|problems| Failure::invalid("the demo's definition cannot be deployed", problems))?;
+        let (definition, settings) =
+            Definition::resolve(&text, &self.places.settings, &self.overrides).map_err(
+                |problems| Failure::invalid("the demo's definition cannot be deployed", problems),
+            )?;
         let store = Store::open(&self.places.state_dir)?;
         let systems = Systems::connect(&self.places)?;
         let id = drive::new_id(&definition.service);
         let lock = store.lock(&definition.service, &id)?;
-        let wish = Wish { definition: &definition, settings: &settings, revision: Some(revision), replace: None };
-        let plan = drive::make_plan(&systems, &wish, id).await?.context("the demo's revision runs already")?;
+        let wish = Wish {
+            definition: &definition,
+            settings: &settings,
+            revision: Some(revision),
+            replace: None,
+        };
+        let plan = drive::make_plan(&systems, &wish, id)
+            .await?
+            .context("the demo's revision runs already")?;
         let inner = show::audience(self.places.output);
         let text = self.places.output == Format::Text;
-        let audience = Box::new(WithTraffic { inner, load, text, told: None });
+        let audience = Box::new(WithTraffic {
+            inner,
+            load,
+            text,
+            told: None,
+        });
         drive::begin_before(&self.places, &store, &systems, &plan, lock, audience).await
     }
 
     async fn traffic(&self) -> Result<LoadSettings, Failure> {
         let systems = Systems::connect(&self.places)?;
         let pools = drive::service_pools(&systems, &"oinker".into(), 1).await?;
-        let listen = pools.first().and_then(|pool| pool.listen.clone()).context("the pool listens nowhere")?;
+        let listen = pools
+            .first()
+            .and_then(|pool| pool.listen.clone())
+            .context("the pool listens nowhere")?;
         say(&format!("the service is at http://{listen}/"));
         Ok(LoadSettings {
             connections: 16,
@@ -151,11 +190,20 @@ impl Stage {
         }
         tell(outcome, printer::data);
         let stored = format!("{} in the database", acknowledged - lost);
-        let stored = if lost == 0 { style::green(stored) } else { style::red(stored) };
+        let stored = if lost == 0 {
+            style::green(stored)
+        } else {
+            style::red(stored)
+        };
         printer::data(format!("oinks     acknowledged {acknowledged}, {stored}"));
-        let report = Store::open(&self.places.state_dir).ok().and_then(|store| store.of_service(&"oinker".into()).pop());
+        let report = Store::open(&self.places.state_dir)
+            .ok()
+            .and_then(|store| store.of_service(&"oinker".into()).pop());
         if let Some(past) = report {
-            printer::data(format!("report    {}", past.path.with_extension("report.json").display()));
+            printer::data(format!(
+                "report    {}",
+                past.path.with_extension("report.json").display()
+            ));
         }
     }
 }
@@ -180,7 +228,10 @@ impl Audience for WithTraffic {
     fn scene(&mut self, scene: &Scene<'_>) {
         if let Some(load) = &self.load {
             let now = load.snapshot();
-            let line = format!("traffic: {} sent, {} failed, {} oinks acknowledged", now.sent, now.failed, now.acknowledged);
+            let line = format!(
+                "traffic: {} sent, {} failed, {} oinks acknowledged",
+                now.sent, now.failed, now.acknowledged
+            );
             let due = self.told.is_none_or(|told| told.elapsed() >= CALM);
             if self.text && !printer::is_live() && due {
                 self.told = Some(Instant::now());

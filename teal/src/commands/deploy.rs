@@ -56,10 +56,23 @@ impl WishArgs {
         let text = super::read_file(&self.file)?;
         let resolved = Definition::resolve(&text, &places.settings, &self.settings.overrides());
         let (definition, settings) = resolved.map_err(|problems| {
-            Failure::invalid(format!("{} cannot be deployed; nothing was changed", self.file.display()), problems)
+            Failure::invalid(
+                format!(
+                    "{} cannot be deployed; nothing was changed",
+                    self.file.display()
+                ),
+                problems,
+            )
         })?;
-        let replace = self.replace.as_ref().map(|id| RevisionId(format!("/{}", id.trim_matches('/'))));
-        Ok(Resolved { definition, settings, replace })
+        let replace = self
+            .replace
+            .as_ref()
+            .map(|id| RevisionId(format!("/{}", id.trim_matches('/'))));
+        Ok(Resolved {
+            definition,
+            settings,
+            replace,
+        })
     }
 }
 
@@ -72,13 +85,22 @@ pub(crate) async fn plan(places: &Places, args: PlanArgs) -> Result<Exit, Failur
     let plan = drive::make_plan(&systems, &wish, id).await?;
     match (&plan, places.output) {
         (None, Format::Json) => printer::json(&serde_json::json!({ "changes": false })),
-        (None, Format::Text) => printer::data(format_args!("nothing to do: {} runs already", resolved.definition.id)),
+        (None, Format::Text) => printer::data(format_args!(
+            "nothing to do: {} runs already",
+            resolved.definition.id
+        )),
         (Some(plan), Format::Json) => {
-            printer::json(&serde_json::json!({ "changes": true, "plan": plan, "outline": plan.outline() }));
+            printer::json(
+                &serde_json::json!({ "changes": true, "plan": plan, "outline": plan.outline() }),
+            );
         }
         (Some(plan), Format::Text) => tell_plan(plan, printer::data),
     }
-    Ok(if plan.is_some() && args.detailed_exitcode { Exit::CHANGES } else { Exit::Done })
+    Ok(if plan.is_some() && args.detailed_exitcode {
+        Exit::CHANGES
+    } else {
+        Exit::Done
+    })
 }
 
 /// Runs `teal deploy`.
@@ -90,13 +112,20 @@ pub(crate) async fn run(places: &Places, args: DeployArgs) -> Result<Exit, Failu
     let id = drive::new_id(service);
     let lock = store.lock(service, &id)?;
     if let Some(open) = store.open_of(service) {
-        let what = format!("deployment {} of {service} has not ended; nothing was changed", open.plan.deployment);
-        return Err(Failure::new(Exit::Locked, what)
-            .hint(format!("`teal resume {service}` goes on with it, `teal rollback {service}` undoes it")));
+        let what = format!(
+            "deployment {} of {service} has not ended; nothing was changed",
+            open.plan.deployment
+        );
+        return Err(Failure::new(Exit::Locked, what).hint(format!(
+            "`teal resume {service}` goes on with it, `teal rollback {service}` undoes it"
+        )));
     }
     let wish = wish(&args.wish, &resolved);
     let Some(plan) = drive::make_plan(&systems, &wish, id).await? else {
-        printer::talk(format_args!("nothing to do: {} runs already", resolved.definition.id));
+        printer::talk(format_args!(
+            "nothing to do: {} runs already",
+            resolved.definition.id
+        ));
         return Ok(Exit::Done);
     };
     for note in &plan.notes {
@@ -117,14 +146,29 @@ fn wish<'a>(args: &'a WishArgs, resolved: &'a Resolved) -> Wish<'a> {
 
 fn tell_plan(plan: &Plan, say: fn(String)) {
     let outline = plan.outline();
-    let from = plan.blue.as_ref().map_or("nothing", |blue| blue.revision.as_str());
-    say(format!("{}: {from} → {}", plan.service, plan.green.revision));
+    let from = plan
+        .blue
+        .as_ref()
+        .map_or("nothing", |blue| blue.revision.as_str());
+    say(format!(
+        "{}: {from} → {}",
+        plan.service, plan.green.revision
+    ));
     for (index, step) in outline.steps.iter().enumerate() {
         say(format!("{:>3}. {}", index + 1, step.what));
-        say(style::dim(format!("     going back from here: {}", step.way_back)));
+        say(style::dim(format!(
+            "     going back from here: {}",
+            step.way_back
+        )));
     }
-    say(format!("room: up to {} instances at once; never fewer than {} healthy and serving", outline.room, plan.floor));
-    say(format!("time: at least {}, at most {} until it has ended one way or the other", outline.at_least, outline.at_most));
+    say(format!(
+        "room: up to {} instances at once; never fewer than {} healthy and serving",
+        outline.room, plan.floor
+    ));
+    say(format!(
+        "time: at least {}, at most {} until it has ended one way or the other",
+        outline.at_least, outline.at_most
+    ));
     for note in &plan.notes {
         say(format!("note: {note}"));
     }

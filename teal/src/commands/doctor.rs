@@ -32,7 +32,11 @@ struct ExitIfFailed(Exit);
 
 /// Runs `teal doctor`.
 pub(crate) async fn run(places: &Places, _: DoctorArgs) -> Result<Exit, Failure> {
-    let checks = vec![state_dir(places), marathon(places).await, balancer(places).await];
+    let checks = vec![
+        state_dir(places),
+        marathon(places).await,
+        balancer(places).await,
+    ];
     match places.output {
         Format::Json => printer::json(&checks),
         Format::Text => checks.iter().for_each(print),
@@ -42,7 +46,11 @@ pub(crate) async fn run(places: &Places, _: DoctorArgs) -> Result<Exit, Failure>
 }
 
 fn print(check: &Check) {
-    let mark = if check.ok { style::green("ok  ") } else { style::red("FAIL") };
+    let mark = if check.ok {
+        style::green("ok  ")
+    } else {
+        style::red("FAIL")
+    };
     printer::data(format_args!("{mark} {}: {}", check.what, check.found));
     if let Some(hint) = &check.hint {
         printer::data(format_args!("     hint: {hint}"));
@@ -60,14 +68,41 @@ fn state_dir(places: &Places) -> Check {
         Ok(store.all().1)
     });
     match usable {
-        Ok(damaged) if damaged.is_empty() => Check { what, ok: true, found, hint: None, exit },
+        Ok(damaged) if damaged.is_empty() => Check {
+            what,
+            ok: true,
+            found,
+            hint: None,
+            exit,
+        },
         Ok(damaged) => {
-            let found = format!("{found}: {}", damaged.iter().map(|error| format!("{error:#}")).collect::<Vec<_>>().join("; "));
-            Check { what, ok: false, found, hint: Some("move the damaged journal away once you know what it was about".to_owned()), exit }
+            let found = format!(
+                "{found}: {}",
+                damaged
+                    .iter()
+                    .map(|error| format!("{error:#}"))
+                    .collect::<Vec<_>>()
+                    .join("; ")
+            );
+            Check {
+                what,
+                ok: false,
+                found,
+                hint: Some(
+                    "move the damaged journal away once you know what it was about".to_owned(),
+                ),
+                exit,
+            }
         }
         Err(error) => {
             let hint = Some("name another one with --state-dir".to_owned());
-            Check { what, ok: false, found: format!("{found}: {error:#}"), hint, exit }
+            Check {
+                what,
+                ok: false,
+                found: format!("{found}: {error:#}"),
+                hint,
+                exit,
+            }
         }
     }
 }
@@ -77,15 +112,41 @@ async fn marathon(places: &Places) -> Check {
     let exit = ExitIfFailed(Exit::Orchestrator);
     let info = async {
         let marathon = systems::marathon(places)?;
-        marathon.client().get("/v2/info").await.map_err(|error| Failure::orchestrator(&error))
+        marathon
+            .client()
+            .get("/v2/info")
+            .await
+            .map_err(|error| Failure::orchestrator(&error))
     };
     match info.await {
         Ok(info) => {
-            let text = |name: &str| info.get(name).and_then(Value::as_str).unwrap_or("?").to_owned();
-            let found = format!("{} {} at {}", text("name"), text("version"), places.marathon);
-            Check { what, ok: true, found, hint: None, exit }
+            let text = |name: &str| {
+                info.get(name)
+                    .and_then(Value::as_str)
+                    .unwrap_or("?")
+                    .to_owned()
+            };
+            let found = format!(
+                "{} {} at {}",
+                text("name"),
+                text("version"),
+                places.marathon
+            );
+            Check {
+                what,
+                ok: true,
+                found,
+                hint: None,
+                exit,
+            }
         }
-        Err(failure) => Check { what, ok: false, found: failure.what, hint: failure.hint, exit },
+        Err(failure) => Check {
+            what,
+            ok: false,
+            found: failure.what,
+            hint: failure.hint,
+            exit,
+        },
     }
 }
 
@@ -94,15 +155,34 @@ async fn balancer(places: &Places) -> Check {
     let exit = ExitIfFailed(Exit::Balancer);
     let asked = async {
         let balancer = systems::balancer(places)?;
-        let pool = teal_core::name::PoolId::from(drive::new_id(&ServiceName::from("doctor")).as_str());
-        balancer.observe(&[pool]).await.map_err(|error: DriverError| Failure::balancer(&error))?;
+        let pool =
+            teal_core::name::PoolId::from(drive::new_id(&ServiceName::from("doctor")).as_str());
+        balancer
+            .observe(&[pool])
+            .await
+            .map_err(|error: DriverError| Failure::balancer(&error))?;
         Ok::<_, Failure>(balancer.capabilities())
     };
     match asked.await {
         Ok(can) => {
-            let found = format!("at {}; tells in-flight: {}, changes a pool in one step: {}", places.balancer, can.in_flight, can.atomic_change);
-            Check { what, ok: true, found, hint: None, exit }
+            let found = format!(
+                "at {}; tells in-flight: {}, changes a pool in one step: {}",
+                places.balancer, can.in_flight, can.atomic_change
+            );
+            Check {
+                what,
+                ok: true,
+                found,
+                hint: None,
+                exit,
+            }
         }
-        Err(failure) => Check { what, ok: false, found: failure.what, hint: failure.hint, exit },
+        Err(failure) => Check {
+            what,
+            ok: false,
+            found: failure.what,
+            hint: failure.hint,
+            exit,
+        },
     }
 }

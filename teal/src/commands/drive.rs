@@ -27,9 +27,17 @@ pub(crate) struct Wish<'a> {
 }
 
 /// Looks at what runs and makes the plan. None: there is nothing to do.
-pub(crate) async fn make_plan(systems: &Systems, wish: &Wish<'_>, deployment: DeploymentId) -> Result<Option<Plan>, Failure> {
+pub(crate) async fn make_plan(
+    systems: &Systems,
+    wish: &Wish<'_>,
+    deployment: DeploymentId,
+) -> Result<Option<Plan>, Failure> {
     let definition = wish.definition;
-    let found = systems.orchestrator.find().await.map_err(|error| Failure::orchestrator(&error))?;
+    let found = systems
+        .orchestrator
+        .find()
+        .await
+        .map_err(|error| Failure::orchestrator(&error))?;
     let pools = service_pools(systems, &definition.service, definition.service_ports.len()).await?;
     let capabilities = systems.balancer.capabilities();
     let request = Request {
@@ -43,26 +51,59 @@ pub(crate) async fn make_plan(systems: &Systems, wish: &Wish<'_>, deployment: De
         deployment,
         now: crate::clock::now(),
     };
-    make(&request).map_err(|problems| Failure::invalid(format!("{} cannot be deployed; nothing was changed", definition.id), problems))
+    make(&request).map_err(|problems| {
+        Failure::invalid(
+            format!("{} cannot be deployed; nothing was changed", definition.id),
+            problems,
+        )
+    })
 }
 
 /// Returns the pools that exist for a service.
-pub(crate) async fn service_pools(systems: &Systems, service: &ServiceName, ports: usize) -> Result<Vec<PoolSighting>, Failure> {
+pub(crate) async fn service_pools(
+    systems: &Systems,
+    service: &ServiceName,
+    ports: usize,
+) -> Result<Vec<PoolSighting>, Failure> {
     let others = (1..ports).map(|index| PoolId(format!("{service}:{index}")));
-    let ids: Vec<PoolId> = std::iter::once(PoolId::from(service.as_str())).chain(others).collect();
-    systems.balancer.observe(&ids).await.map_err(|error| Failure::balancer(&error))
+    let ids: Vec<PoolId> = std::iter::once(PoolId::from(service.as_str()))
+        .chain(others)
+        .collect();
+    systems
+        .balancer
+        .observe(&ids)
+        .await
+        .map_err(|error| Failure::balancer(&error))
 }
 
 /// Returns a deployment id: the service, the time, and something that two at the same time do not share.
 pub(crate) fn new_id(service: &ServiceName) -> DeploymentId {
     let now = crate::clock::now();
     let unique = (u64::from(std::process::id()) ^ now.0.rotate_left(7)) & 0xffff;
-    DeploymentId(format!("{}-{}-{unique:04x}", service.as_str().replace('/', "_"), crate::clock::stamp(now)))
+    DeploymentId(format!(
+        "{}-{}-{unique:04x}",
+        service.as_str().replace('/', "_"),
+        crate::clock::stamp(now)
+    ))
 }
 
 /// Begins a deployment and carries it to its end.
-pub(crate) async fn begin(places: &Places, store: &Store, systems: &Systems, plan: &Plan, lock: ServiceLock) -> Result<End, Failure> {
-    begin_before(places, store, systems, plan, lock, show::audience(places.output)).await
+pub(crate) async fn begin(
+    places: &Places,
+    store: &Store,
+    systems: &Systems,
+    plan: &Plan,
+    lock: ServiceLock,
+) -> Result<End, Failure> {
+    begin_before(
+        places,
+        store,
+        systems,
+        plan,
+        lock,
+        show::audience(places.output),
+    )
+    .await
 }
 
 /// Begins a deployment and carries it to its end, before this audience.
@@ -82,11 +123,21 @@ pub(crate) async fn begin_before(
 }
 
 /// Goes on with a deployment that no process carries on, after taking the operator's command into its journal.
-pub(crate) async fn go_on(places: &Places, store: &Store, systems: &Systems, past: &Past, command: Option<Command>, lock: ServiceLock) -> Result<End, Failure> {
+pub(crate) async fn go_on(
+    places: &Places,
+    store: &Store,
+    systems: &Systems,
+    past: &Past,
+    command: Option<Command>,
+    lock: ServiceLock,
+) -> Result<End, Failure> {
     let mut journal = JournalFile::open(&past.path)?;
     let mut audience = show::audience(places.output);
     let by = format!("{}:{}", crate::store::host(), std::process::id());
-    let events = [Some(Event::Resumed { by }), command.map(|command| Event::Asked { command })];
+    let events = [
+        Some(Event::Resumed { by }),
+        command.map(|command| Event::Asked { command }),
+    ];
     for event in events.into_iter().flatten() {
         journal.write(crate::clock::now(), event)?;
         if let Some(entry) = journal.entries.last() {
@@ -126,15 +177,30 @@ async fn tell_end(places: &Places, systems: &Systems, plan: &Plan, report: &Repo
     let took = report.took(crate::clock::now());
     match end {
         End::Interrupted => {
-            printer::talk(format_args!("interrupted: {service} is in a safe state and serves as before"));
-            printer::talk(format_args!("hint: `teal resume {service}` goes on, `teal rollback {service}` undoes it"));
+            printer::talk(format_args!(
+                "interrupted: {service} is in a safe state and serves as before"
+            ));
+            printer::talk(format_args!(
+                "hint: `teal resume {service}` goes on, `teal rollback {service}` undoes it"
+            ));
         }
         End::Outcome(outcome) => {
             printer::talk(format_args!("{} in {took}", show::outcome(outcome)));
             if matches!(outcome, Outcome::Stuck { .. }) {
-                printer::talk(format_args!("hint: `teal resume {service}` tries on, `teal rollback {service}` turns back, `teal force {service} --reason …` stops what does not drain"));
+                printer::talk(format_args!(
+                    "hint: `teal resume {service}` tries on, `teal rollback {service}` turns back, `teal force {service} --reason …` stops what does not drain"
+                ));
             }
-            let pools = systems.balancer.observe(&plan.pools.iter().map(|pool| pool.id.clone()).collect::<Vec<_>>()).await;
+            let pools = systems
+                .balancer
+                .observe(
+                    &plan
+                        .pools
+                        .iter()
+                        .map(|pool| pool.id.clone())
+                        .collect::<Vec<_>>(),
+                )
+                .await;
             for pool in pools.unwrap_or_default() {
                 if let (Some(listen), Format::Text) = (&pool.listen, places.output) {
                     printer::talk(format_args!("{} listens on {listen}", pool.id));
@@ -155,14 +221,22 @@ pub(crate) fn exit(end: &End) -> Exit {
 }
 
 /// Returns an unfinished deployment of a service that this machine has no journal of, from what GREEN carries.
-pub(crate) async fn carried(systems: &Systems, service: &ServiceName) -> Result<Option<Plan>, Failure> {
-    let found = systems.orchestrator.find().await.map_err(|error| Failure::orchestrator(&error))?;
+pub(crate) async fn carried(
+    systems: &Systems,
+    service: &ServiceName,
+) -> Result<Option<Plan>, Failure> {
+    let found = systems
+        .orchestrator
+        .find()
+        .await
+        .map_err(|error| Failure::orchestrator(&error))?;
     let pools = service_pools(systems, service, 1).await?;
     let atomic = systems.balancer.capabilities().atomic_change;
     let unfinished = |green: &&Found| {
         let definition = Definition::of_running(&green.definition);
         let replaces = definition.labels.replaces.as_ref();
-        definition.service == *service && replaces.is_some_and(|blue| found.iter().any(|other| other.sighting.id == *blue))
+        definition.service == *service
+            && replaces.is_some_and(|blue| found.iter().any(|other| other.sighting.id == *blue))
     };
     let green = found.iter().find(unfinished);
     Ok(green.and_then(|green| Plan::carried(green, &found, &pools, atomic)))

@@ -18,13 +18,18 @@ pub(crate) struct HistoryArgs {
 /// Runs `teal history`.
 pub(crate) fn run(places: &Places, args: &HistoryArgs) -> Result<Exit, Failure> {
     let store = Store::open(&places.state_dir)?;
-    let only = args.service.as_ref().map(|service| ServiceName::from(service.trim_matches('/')));
+    let only = args
+        .service
+        .as_ref()
+        .map(|service| ServiceName::from(service.trim_matches('/')));
     let (mut all, damaged) = store.all();
     all.retain(|past| only.as_ref().is_none_or(|only| past.plan.service == *only));
     match places.output {
         Format::Json => printer::json(&all.iter().map(document).collect::<Vec<_>>()),
         Format::Text => {
-            let heading = ["BEGAN", "DEPLOYMENT", "FROM", "TO", "TOOK", "OUTCOME"].map(str::to_owned).to_vec();
+            let heading = ["BEGAN", "DEPLOYMENT", "FROM", "TO", "TOOK", "OUTCOME"]
+                .map(str::to_owned)
+                .to_vec();
             let rows = std::iter::once(heading).chain(all.iter().map(row));
             printer::table(&rows.collect::<Vec<_>>());
         }
@@ -36,13 +41,21 @@ pub(crate) fn run(places: &Places, args: &HistoryArgs) -> Result<Exit, Failure> 
 }
 
 fn from(past: &Past) -> String {
-    past.plan.blue.as_ref().map_or_else(|| "-".to_owned(), |blue| blue.revision.to_string())
+    past.plan
+        .blue
+        .as_ref()
+        .map_or_else(|| "-".to_owned(), |blue| blue.revision.to_string())
 }
 
 fn row(past: &Past) -> Vec<String> {
     let began = past.plan.made_at;
-    let took = ended_at(&past.entries).map_or_else(|| "-".to_owned(), |end| end.since(began).to_string());
-    let outcome = past.state.outcome.as_ref().map_or_else(|| "under way".to_owned(), ending);
+    let took =
+        ended_at(&past.entries).map_or_else(|| "-".to_owned(), |end| end.since(began).to_string());
+    let outcome = past
+        .state
+        .outcome
+        .as_ref()
+        .map_or_else(|| "under way".to_owned(), ending);
     vec![
         crate::clock::date_time(began),
         past.plan.deployment.to_string(),

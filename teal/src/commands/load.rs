@@ -68,11 +68,15 @@ pub(crate) async fn run(places: &Places, args: LoadArgs) -> Result<Exit, Failure
         None => None,
     };
     match places.output {
-        Format::Json => printer::json(&serde_json::json!({ "totals": outcome.totals, "lost": lost })),
+        Format::Json => {
+            printer::json(&serde_json::json!({ "totals": outcome.totals, "lost": lost }))
+        }
         Format::Text => {
             tell(&outcome, printer::data);
             if let Some(lost) = lost {
-                printer::data(format_args!("acknowledged oinks that are not in the database: {lost}"));
+                printer::data(format_args!(
+                    "acknowledged oinks that are not in the database: {lost}"
+                ));
             }
         }
     }
@@ -81,7 +85,8 @@ pub(crate) async fn run(places: &Places, args: LoadArgs) -> Result<Exit, Failure
 }
 
 fn settings(args: &LoadArgs) -> Result<LoadSettings, Failure> {
-    let settings = LoadSettings::against(&args.url).map_err(|error| Failure::new(Exit::Invalid, format!("{error:#}")))?;
+    let settings = LoadSettings::against(&args.url)
+        .map_err(|error| Failure::new(Exit::Invalid, format!("{error:#}")))?;
     Ok(LoadSettings {
         connections: args.connections,
         rate: args.rate,
@@ -113,22 +118,49 @@ pub(super) async fn lost(outcome: &Outcome, database: &std::path::Path) -> Resul
 pub(super) fn tell(outcome: &Outcome, say: fn(String)) {
     let totals = &outcome.totals;
     let failed = format!("failed {}", totals.failed);
-    let failed = if totals.failed == 0 { style::green(failed) } else { style::red(failed) };
+    let failed = if totals.failed == 0 {
+        style::green(failed)
+    } else {
+        style::red(failed)
+    };
     say(format!("requests  sent {}, {failed}", totals.sent));
-    let streams = [("slow requests", totals.slow_completed), ("event streams", totals.feeds_completed), ("WebSockets", totals.sockets_completed)];
-    let streams: Vec<_> = streams.iter().filter(|(_, count)| *count > 0).map(|(name, count)| format!("{count} {name}")).collect();
+    let streams = [
+        ("slow requests", totals.slow_completed),
+        ("event streams", totals.feeds_completed),
+        ("WebSockets", totals.sockets_completed),
+    ];
+    let streams: Vec<_> = streams
+        .iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(name, count)| format!("{count} {name}"))
+        .collect();
     if !streams.is_empty() {
         say(format!("          of them {}", streams.join(", ")));
     }
-    let answers: Vec<_> = totals.revisions.iter().map(|(revision, count)| format!("{revision} {count}")).collect();
+    let answers: Vec<_> = totals
+        .revisions
+        .iter()
+        .map(|(revision, count)| format!("{revision} {count}"))
+        .collect();
     say(format!("answers   {}", answers.join(", ")));
     let millis = |micros: u64| format!("{}.{} ms", micros / 1000, micros % 1000 / 100);
     let latency = &totals.latency;
-    say(format!("latency   p50 {}, p99 {}, most {}", millis(latency.p50_us), millis(latency.p99_us), millis(latency.max_us)));
+    say(format!(
+        "latency   p50 {}, p99 {}, most {}",
+        millis(latency.p50_us),
+        millis(latency.p99_us),
+        millis(latency.max_us)
+    ));
     for failure in &totals.failures {
-        say(style::red(format!("failed    {} × {}: {}", failure.count, failure.class, failure.first_example)));
+        say(style::red(format!(
+            "failed    {} × {}: {}",
+            failure.count, failure.class, failure.first_example
+        )));
     }
     if totals.closed_while_idle > 0 {
-        say(format!("note      {} kept connections were closed while idle (no request was harmed)", totals.closed_while_idle));
+        say(format!(
+            "note      {} kept connections were closed while idle (no request was harmed)",
+            totals.closed_while_idle
+        ));
     }
 }

@@ -59,12 +59,23 @@ pub(crate) enum PoolCommand {
 pub(crate) async fn run(places: &Places, command: PoolCommand) -> Result<Exit, Failure> {
     let systems = Systems::connect(places)?;
     let ids = |tasks: Vec<String>| tasks.into_iter().map(InstanceId).collect::<Vec<_>>();
-    let change = |service: &str, admit, withdraw, forget| PoolAction::Change { pool: pool_id(service), admit, withdraw, forget };
+    let change = |service: &str, admit, withdraw, forget| PoolAction::Change {
+        pool: pool_id(service),
+        admit,
+        withdraw,
+        forget,
+    };
     let (service, action) = match command {
         PoolCommand::List { service } => (service, None),
         PoolCommand::Open { service, listen } => {
             let id = pool_id(&service);
-            let pool = PoolPlan { id, port_index: 0, listen, protocol: Protocol::Http, existed: false };
+            let pool = PoolPlan {
+                id,
+                port_index: 0,
+                listen,
+                protocol: Protocol::Http,
+                existed: false,
+            };
             (service, Some(PoolAction::Open { pool }))
         }
         PoolCommand::Admit { service, tasks } => {
@@ -82,9 +93,17 @@ pub(crate) async fn run(places: &Places, command: PoolCommand) -> Result<Exit, F
         }
     };
     if let Some(action) = action {
-        systems.balancer.act(&action).await.map_err(|error| failure(&service, &error))?;
+        systems
+            .balancer
+            .act(&action)
+            .await
+            .map_err(|error| failure(&service, &error))?;
     }
-    let pools = systems.balancer.observe(&[pool_id(&service)]).await.map_err(|error| Failure::balancer(&error))?;
+    let pools = systems
+        .balancer
+        .observe(&[pool_id(&service)])
+        .await
+        .map_err(|error| Failure::balancer(&error))?;
     let pool = pools.first().ok_or_else(|| no_pool(&service))?;
     print(places, pool);
     Ok(Exit::Done)
@@ -95,25 +114,53 @@ fn pool_id(service: &str) -> PoolId {
 }
 
 fn no_pool(service: &str) -> Failure {
-    Failure::new(Exit::Invalid, format!("the balancer has no pool `{service}`")).hint(format!("`teal pool open {service}` makes it"))
+    Failure::new(
+        Exit::Invalid,
+        format!("the balancer has no pool `{service}`"),
+    )
+    .hint(format!("`teal pool open {service}` makes it"))
 }
 
 fn failure(service: &str, error: &DriverError) -> Failure {
-    if matches!(error, DriverError::NotFound { .. }) { no_pool(service) } else { Failure::balancer(error) }
+    if matches!(error, DriverError::NotFound { .. }) {
+        no_pool(service)
+    } else {
+        Failure::balancer(error)
+    }
 }
 
 /// Looks the tasks up: only what runs for this service can be admitted.
-async fn members(systems: &Systems, service: &str, tasks: &[String]) -> Result<Vec<Member>, Failure> {
-    let found = systems.orchestrator.find().await.map_err(|error| Failure::orchestrator(&error))?;
-    let mine = found.iter().filter(|one| Definition::of_running(&one.definition).service.as_str() == service.trim_matches('/'));
+async fn members(
+    systems: &Systems,
+    service: &str,
+    tasks: &[String],
+) -> Result<Vec<Member>, Failure> {
+    let found = systems
+        .orchestrator
+        .find()
+        .await
+        .map_err(|error| Failure::orchestrator(&error))?;
+    let mine = found.iter().filter(|one| {
+        Definition::of_running(&one.definition).service.as_str() == service.trim_matches('/')
+    });
     let instances: Vec<_> = mine.flat_map(|one| &one.sighting.instances).collect();
     let member = |task: &String| {
         let one = instances.iter().find(|one| one.id.as_str() == task)?;
-        Some(Member { instance: one.id.clone(), address: one.addresses.first()?.clone() })
+        Some(Member {
+            instance: one.id.clone(),
+            address: one.addresses.first()?.clone(),
+        })
     };
-    let missing: Vec<_> = tasks.iter().filter(|task| member(task).is_none()).cloned().collect();
+    let missing: Vec<_> = tasks
+        .iter()
+        .filter(|task| member(task).is_none())
+        .cloned()
+        .collect();
     if !missing.is_empty() {
-        let what = format!("no task of `{service}` with a port is called {}; nothing was changed", missing.join(", "));
+        let what = format!(
+            "no task of `{service}` with a port is called {}; nothing was changed",
+            missing.join(", ")
+        );
         return Err(Failure::new(Exit::Invalid, what).hint("`teal task list` shows them"));
     }
     Ok(tasks.iter().filter_map(member).collect())
@@ -128,13 +175,30 @@ fn print(places: &Places, pool: &PoolSighting) {
         let endpoints: Vec<_> = pool.endpoints.iter().map(|one| {
             json!({ "instance": one.instance, "address": one.address, "state": state(one.state), "in_flight": one.in_flight })
         }).collect();
-        return printer::json(&json!({ "pool": pool.id, "listen": pool.listen, "endpoints": endpoints }));
+        return printer::json(
+            &json!({ "pool": pool.id, "listen": pool.listen, "endpoints": endpoints }),
+        );
     }
-    printer::talk(format_args!("{} listens on {}", pool.id, pool.listen.as_deref().unwrap_or("an address of its own")));
-    let mut rows = vec![["STATE", "IN-FLIGHT", "ADDRESS", "TASK"].map(str::to_owned).to_vec()];
+    printer::talk(format_args!(
+        "{} listens on {}",
+        pool.id,
+        pool.listen.as_deref().unwrap_or("an address of its own")
+    ));
+    let mut rows = vec![
+        ["STATE", "IN-FLIGHT", "ADDRESS", "TASK"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
     for one in &pool.endpoints {
-        let in_flight = one.in_flight.map_or_else(|| "?".to_owned(), |count| count.to_string());
-        rows.push(vec![state(one.state).to_owned(), in_flight, one.address.to_string(), one.instance.to_string()]);
+        let in_flight = one
+            .in_flight
+            .map_or_else(|| "?".to_owned(), |count| count.to_string());
+        rows.push(vec![
+            state(one.state).to_owned(),
+            in_flight,
+            one.address.to_string(),
+            one.instance.to_string(),
+        ]);
     }
     printer::table(&rows);
 }

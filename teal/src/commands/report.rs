@@ -21,7 +21,9 @@ pub(crate) struct ReportArgs {
 /// Runs `teal report`.
 pub(crate) fn run(places: &Places, args: &ReportArgs) -> Result<Exit, Failure> {
     let store = Store::open(&places.state_dir)?;
-    let latest = store.of_service(&ServiceName::from(args.deployment.trim_matches('/'))).pop();
+    let latest = store
+        .of_service(&ServiceName::from(args.deployment.trim_matches('/')))
+        .pop();
     let past = match latest {
         Some(past) => past,
         None => store.find(&DeploymentId::from(args.deployment.as_str()))?,
@@ -37,14 +39,35 @@ pub(crate) fn run(places: &Places, args: &ReportArgs) -> Result<Exit, Failure> {
 fn print(report: &Report) {
     let from = report.blue.as_ref().map_or("nothing", |blue| blue.as_str());
     printer::data(style::bold(&report.deployment));
-    printer::data(format_args!("{}: {from} → {}", report.service, report.green));
-    let outcome = report.outcome.as_ref().map_or_else(|| "under way".to_owned(), show::outcome);
-    printer::data(format_args!("{outcome}, after {}", report.took(clock::now())));
-    let least = report.least_capacity.map_or_else(|| "-".to_owned(), |least| least.to_string());
-    printer::data(format_args!("healthy and serving: never fewer than {least} seen, floor {}", report.floor));
+    printer::data(format_args!(
+        "{}: {from} → {}",
+        report.service, report.green
+    ));
+    let outcome = report
+        .outcome
+        .as_ref()
+        .map_or_else(|| "under way".to_owned(), show::outcome);
+    printer::data(format_args!(
+        "{outcome}, after {}",
+        report.took(clock::now())
+    ));
+    let least = report
+        .least_capacity
+        .map_or_else(|| "-".to_owned(), |least| least.to_string());
+    printer::data(format_args!(
+        "healthy and serving: never fewer than {least} seen, floor {}",
+        report.floor
+    ));
     if !report.drains.is_empty() {
         printer::data("\nhow instances left the pool:");
-        let heading = ["INSTANCE", "COLOUR", "LEFT AT", "STOPPED AFTER", "MOST IN-FLIGHT", "MOST PENDING"];
+        let heading = [
+            "INSTANCE",
+            "COLOUR",
+            "LEFT AT",
+            "STOPPED AFTER",
+            "MOST IN-FLIGHT",
+            "MOST PENDING",
+        ];
         let mut rows = vec![heading.map(str::to_owned).to_vec()];
         for drain in &report.drains {
             let stopped = drain.stopped.map(|at| at.since(drain.withdrawn));
@@ -52,7 +75,9 @@ fn print(report: &Report) {
                 short(&drain.instance),
                 drain.role.to_string(),
                 clock::time(drain.withdrawn),
-                stopped.as_ref().map_or_else(|| "not stopped".to_owned(), Span::to_string),
+                stopped
+                    .as_ref()
+                    .map_or_else(|| "not stopped".to_owned(), Span::to_string),
                 drain.most_in_flight.to_string(),
                 drain.most_pending.to_string(),
             ]);

@@ -54,7 +54,9 @@ struct Row {
 pub(crate) async fn run(places: &Places, args: StatusArgs) -> Result<Exit, Failure> {
     let store = Store::open(&places.state_dir)?;
     let systems = Systems::connect(places)?;
-    let only = args.service.map(|service| ServiceName::from(service.trim_matches('/')));
+    let only = args
+        .service
+        .map(|service| ServiceName::from(service.trim_matches('/')));
     if let (Some(service), Format::Text) = (&only, places.output)
         && let Some(past) = store.open_of(service)
     {
@@ -70,32 +72,63 @@ pub(crate) async fn run(places: &Places, args: StatusArgs) -> Result<Exit, Failu
     Ok(Exit::Done)
 }
 
-async fn show_once(systems: &Systems, past: &Past, evidence: &mut Evidence) -> Result<Exit, Failure> {
+async fn show_once(
+    systems: &Systems,
+    past: &Past,
+    evidence: &mut Evidence,
+) -> Result<Exit, Failure> {
     let mut lines = Vec::new();
-    look(systems, past, evidence, |scene| lines = show::picture(scene)).await;
+    look(systems, past, evidence, |scene| {
+        lines = show::picture(scene)
+    })
+    .await;
     lines.iter().for_each(printer::data);
     Ok(Exit::Done)
 }
 
-async fn look(systems: &Systems, past: &Past, evidence: &mut Evidence, mut with: impl FnMut(&Scene<'_>)) {
+async fn look(
+    systems: &Systems,
+    past: &Past,
+    evidence: &mut Evidence,
+    mut with: impl FnMut(&Scene<'_>),
+) {
     let looker = Looker::new(systems.clone());
     let sighting = looker.look(&past.plan, past.state.is_back()).await;
     let seen = evidence.absorb(&past.plan, sighting);
     let decision = decide(&past.plan, &past.state, &seen, seen.at);
-    with(&Scene { plan: &past.plan, state: &past.state, seen: &seen, decision: &decision, now: seen.at });
+    with(&Scene {
+        plan: &past.plan,
+        state: &past.state,
+        seen: &seen,
+        decision: &decision,
+        now: seen.at,
+    });
 }
 
-async fn rows(store: &Store, systems: &Systems, only: Option<&ServiceName>) -> Result<Vec<Row>, Failure> {
-    let found = systems.orchestrator.find().await.map_err(|error| Failure::orchestrator(&error))?;
+async fn rows(
+    store: &Store,
+    systems: &Systems,
+    only: Option<&ServiceName>,
+) -> Result<Vec<Row>, Failure> {
+    let found = systems
+        .orchestrator
+        .find()
+        .await
+        .map_err(|error| Failure::orchestrator(&error))?;
     let mut services: BTreeMap<ServiceName, Vec<&Found>> = BTreeMap::new();
     for one in &found {
-        services.entry(Definition::of_running(&one.definition).service).or_default().push(one);
+        services
+            .entry(Definition::of_running(&one.definition).service)
+            .or_default()
+            .push(one);
     }
     services.retain(|service, _| only.is_none_or(|only| only == service));
     let mut rows = Vec::new();
     for (service, revisions) in services {
         let pools = drive::service_pools(systems, &service, 1).await?;
-        let deployment = store.open_of(&service).map(|past| past.plan.deployment.to_string());
+        let deployment = store
+            .open_of(&service)
+            .map(|past| past.plan.deployment.to_string());
         for revision in revisions {
             rows.push(row(&service, revision, pools.first(), deployment.clone()));
         }
@@ -103,7 +136,12 @@ async fn rows(store: &Store, systems: &Systems, only: Option<&ServiceName>) -> R
     Ok(rows)
 }
 
-fn row(service: &ServiceName, found: &Found, pool: Option<&PoolSighting>, deployment: Option<String>) -> Row {
+fn row(
+    service: &ServiceName,
+    found: &Found,
+    pool: Option<&PoolSighting>,
+    deployment: Option<String>,
+) -> Row {
     let instances = &found.sighting.instances;
     let endpoints: Vec<_> = pool
         .into_iter()
@@ -115,16 +153,34 @@ fn row(service: &ServiceName, found: &Found, pool: Option<&PoolSighting>, deploy
         revision: found.sighting.id.to_string(),
         instances: instances.len(),
         wanted: found.sighting.wanted,
-        healthy: instances.iter().filter(|one| one.health == Health::Healthy).count(),
-        serving: endpoints.iter().filter(|endpoint| endpoint.state == EndpointState::Serving).count(),
-        in_flight: endpoints.iter().filter_map(|endpoint| endpoint.in_flight).sum(),
+        healthy: instances
+            .iter()
+            .filter(|one| one.health == Health::Healthy)
+            .count(),
+        serving: endpoints
+            .iter()
+            .filter(|endpoint| endpoint.state == EndpointState::Serving)
+            .count(),
+        in_flight: endpoints
+            .iter()
+            .filter_map(|endpoint| endpoint.in_flight)
+            .sum(),
         listen: pool.and_then(|pool| pool.listen.clone()),
         deployment,
     }
 }
 
 fn print(rows: &[Row]) {
-    let heading = ["SERVICE", "REVISION", "INSTANCES", "HEALTHY", "SERVING", "IN-FLIGHT", "LISTENS ON", "DEPLOYMENT"];
+    let heading = [
+        "SERVICE",
+        "REVISION",
+        "INSTANCES",
+        "HEALTHY",
+        "SERVING",
+        "IN-FLIGHT",
+        "LISTENS ON",
+        "DEPLOYMENT",
+    ];
     let mut table = vec![heading.map(str::to_owned).to_vec()];
     for row in rows {
         let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
@@ -149,22 +205,34 @@ pub(crate) async fn watch(places: &Places, args: WatchArgs) -> Result<Exit, Fail
     let interrupt = Interrupt::listen().context("cannot listen for signals")?;
     let service = ServiceName::from(args.service.trim_matches('/'));
     let Some(last) = store.of_service(&service).pop() else {
-        return Err(Failure::new(Exit::Invalid, format!("`{service}` was never deployed from this machine"))
-            .hint("`teal status` shows what runs"));
+        return Err(Failure::new(
+            Exit::Invalid,
+            format!("`{service}` was never deployed from this machine"),
+        )
+        .hint("`teal status` shows what runs"));
     };
     let mut audience = show::audience(places.output);
     let mut evidence = Evidence::default();
     let mut told = 0;
     while !interrupt.is_wanted() {
         let past = store.find(&last.plan.deployment)?;
-        past.entries[told.min(past.entries.len())..].iter().for_each(|entry| audience.entry(entry));
+        past.entries[told.min(past.entries.len())..]
+            .iter()
+            .for_each(|entry| audience.entry(entry));
         told = past.entries.len();
-        if let State { outcome: Some(outcome), .. } = &past.state {
+        if let State {
+            outcome: Some(outcome),
+            ..
+        } = &past.state
+        {
             drop(audience);
             printer::talk(show::outcome(outcome));
             return Ok(drive::exit(&crate::runner::End::Outcome(outcome.clone())));
         }
-        look(&systems, &past, &mut evidence, |scene| audience.scene(scene)).await;
+        look(&systems, &past, &mut evidence, |scene| {
+            audience.scene(scene)
+        })
+        .await;
         tokio::select! {
             () = tokio::time::sleep(Duration::from_millis(300)) => {}
             () = interrupt.wanted() => {}

@@ -73,9 +73,17 @@ pub(crate) async fn pause(places: &Places, args: PauseArgs) -> Result<Exit, Fail
     let past = desk.expect_open()?;
     if !desk.hand_over(&past, &Command::Pause).await? {
         let _lock = desk.store.lock(&desk.service, &past.plan.deployment)?;
-        JournalFile::open(&past.path)?.write(crate::clock::now(), Event::Asked { command: Command::Pause })?;
+        JournalFile::open(&past.path)?.write(
+            crate::clock::now(),
+            Event::Asked {
+                command: Command::Pause,
+            },
+        )?;
     }
-    printer::talk(format_args!("{} is paused; `teal resume {0}` goes on", desk.service));
+    printer::talk(format_args!(
+        "{} is paused; `teal resume {0}` goes on",
+        desk.service
+    ));
     Ok(Exit::Done)
 }
 
@@ -98,12 +106,20 @@ pub(crate) async fn promote(places: &Places, args: PromoteArgs) -> Result<Exit, 
 pub(crate) async fn force(places: &Places, args: ForceArgs) -> Result<Exit, Failure> {
     let desk = Desk::open(places, args.service.as_deref())?;
     if args.reason.trim().is_empty() {
-        return Err(Failure::new(Exit::Invalid, "force needs a reason, and --reason is empty"));
+        return Err(Failure::new(
+            Exit::Invalid,
+            "force needs a reason, and --reason is empty",
+        ));
     }
     let past = desk.expect_open()?;
-    let command = Command::Force { reason: args.reason };
+    let command = Command::Force {
+        reason: args.reason,
+    };
     if desk.hand_over(&past, &command).await? {
-        printer::talk(format_args!("{}: what drains at this moment is stopped", desk.service));
+        printer::talk(format_args!(
+            "{}: what drains at this moment is stopped",
+            desk.service
+        ));
         return Ok(Exit::Done);
     }
     desk.carry_on(command, |end| drive::exit(end)).await
@@ -111,13 +127,17 @@ pub(crate) async fn force(places: &Places, args: ForceArgs) -> Result<Exit, Fail
 
 pub(crate) async fn rollback(places: &Places, args: RollbackArgs) -> Result<Exit, Failure> {
     let desk = Desk::open(places, args.service.as_deref())?;
-    let command = Command::Rollback { reason: args.reason };
+    let command = Command::Rollback {
+        reason: args.reason,
+    };
     if desk.past.is_some() || desk.adopt().await? {
         // Rolled back is what was asked for here.
-        return desk.carry_on(command, |end| match end {
-            End::Outcome(Outcome::RolledBack { .. }) => Exit::Done,
-            other => drive::exit(other),
-        }).await;
+        return desk
+            .carry_on(command, |end| match end {
+                End::Outcome(Outcome::RolledBack { .. }) => Exit::Done,
+                other => drive::exit(other),
+            })
+            .await;
     }
     desk.deploy_again().await
 }
@@ -140,7 +160,13 @@ impl<'a> Desk<'a> {
             None => only_open(&store)?,
         };
         let past = store.open_of(&service).map(|past| past.plan.deployment);
-        Ok(Self { places, store, systems, service, past })
+        Ok(Self {
+            places,
+            store,
+            systems,
+            service,
+            past,
+        })
     }
 
     fn open_past(&self) -> Option<Past> {
@@ -149,35 +175,51 @@ impl<'a> Desk<'a> {
 
     fn expect_open(&self) -> Result<Past, Failure> {
         self.open_past().ok_or_else(|| {
-            Failure::new(Exit::Invalid, format!("no deployment of `{}` is under way", self.service))
-                .hint("`teal status` shows what runs, `teal history` what was deployed")
+            Failure::new(
+                Exit::Invalid,
+                format!("no deployment of `{}` is under way", self.service),
+            )
+            .hint("`teal status` shows what runs, `teal history` what was deployed")
         })
     }
 
     /// Takes over an unfinished deployment that another machine began. False: there is none.
     async fn adopt(&self) -> Result<bool, Failure> {
-        let Some(plan) = drive::carried(&self.systems, &self.service).await? else { return Ok(false) };
+        let Some(plan) = drive::carried(&self.systems, &self.service).await? else {
+            return Ok(false);
+        };
         let path = self.store.journal(&plan.deployment);
         if path.exists() {
             return Ok(false);
         }
         let _lock = self.store.lock(&self.service, &plan.deployment)?;
         JournalFile::create(&path, &plan, crate::clock::now())?;
-        printer::talk(format_args!("{} was begun elsewhere; going on from what GREEN carries", plan.deployment));
+        printer::talk(format_args!(
+            "{} was begun elsewhere; going on from what GREEN carries",
+            plan.deployment
+        ));
         Ok(true)
     }
 
     /// Gives the command to the process that carries the deployment on. False: there is none.
     async fn hand_over(&self, past: &Past, command: &Command) -> Result<bool, Failure> {
-        let Some(holder) = self.store.holder(&self.service) else { return Ok(false) };
+        let Some(holder) = self.store.holder(&self.service) else {
+            return Ok(false);
+        };
         let letter = self.store.post(&past.plan.deployment, command)?;
         knock(&holder);
         let taken = wait_until(LETTER_TIMEOUT, || !letter.exists()).await;
         if !taken {
             // Nobody took it, so nobody may find it later.
             drop(std::fs::remove_file(&letter));
-            return Err(Failure::new(Exit::Internal, format!("process {} holds {} and does not answer", holder.pid, self.service))
-                .hint("it may be stopped (Ctrl-Z) or hang; end it, then say this again"));
+            return Err(Failure::new(
+                Exit::Internal,
+                format!(
+                    "process {} holds {} and does not answer",
+                    holder.pid, self.service
+                ),
+            )
+            .hint("it may be stopped (Ctrl-Z) or hang; end it, then say this again"));
         }
         Ok(true)
     }
@@ -194,7 +236,15 @@ impl<'a> Desk<'a> {
             return Ok(exit(&End::Outcome(outcome)));
         }
         let lock = self.store.lock(&self.service, &past.plan.deployment)?;
-        let end = drive::go_on(self.places, &self.store, &self.systems, &past, Some(command), lock).await?;
+        let end = drive::go_on(
+            self.places,
+            &self.store,
+            &self.systems,
+            &past,
+            Some(command),
+            lock,
+        )
+        .await?;
         Ok(exit(&end))
     }
 
@@ -213,8 +263,11 @@ impl<'a> Desk<'a> {
             }
             told = entries.len();
             if !carried_on {
-                return Err(Failure::new(Exit::Internal, "the process that carried the deployment on has gone away")
-                    .hint(format!("`teal resume {}` goes on with it", self.service)));
+                return Err(Failure::new(
+                    Exit::Internal,
+                    "the process that carried the deployment on has gone away",
+                )
+                .hint(format!("`teal resume {}` goes on with it", self.service)));
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -222,12 +275,23 @@ impl<'a> Desk<'a> {
 
     /// The last deployment is over and BLUE is gone: what BLUE was is deployed again, with no gate.
     async fn deploy_again(&self) -> Result<Exit, Failure> {
-        let last = self.store.of_service(&self.service).into_iter().rev().find(|past| {
-            past.state.outcome == Some(Outcome::Completed)
-        });
-        let Some((last, blue)) = last.and_then(|last| last.plan.blue.clone().map(|blue| (last, blue))) else {
-            return Err(Failure::new(Exit::Invalid, format!("there is nothing to roll `{}` back to; nothing was changed", self.service))
-                .hint("`teal history` shows its deployments"));
+        let last = self
+            .store
+            .of_service(&self.service)
+            .into_iter()
+            .rev()
+            .find(|past| past.state.outcome == Some(Outcome::Completed));
+        let Some((last, blue)) =
+            last.and_then(|last| last.plan.blue.clone().map(|blue| (last, blue)))
+        else {
+            return Err(Failure::new(
+                Exit::Invalid,
+                format!(
+                    "there is nothing to roll `{}` back to; nothing was changed",
+                    self.service
+                ),
+            )
+            .hint("`teal history` shows its deployments"));
         };
         let id = drive::new_id(&self.service);
         let lock = self.store.lock(&self.service, &id)?;
@@ -235,14 +299,30 @@ impl<'a> Desk<'a> {
         settings.gates.clear();
         settings.without_health_checks = true;
         let text = with_gauge(&blue.definition, &blue.pending).to_string();
-        let (definition, settings) = Definition::resolve(&text, &settings, &[])
-            .map_err(|problems| Failure::invalid(format!("{} cannot be deployed again", blue.revision), problems))?;
-        let wish = Wish { definition: &definition, settings: &settings, revision: None, replace: Some(&last.plan.green.revision) };
+        let (definition, settings) =
+            Definition::resolve(&text, &settings, &[]).map_err(|problems| {
+                Failure::invalid(
+                    format!("{} cannot be deployed again", blue.revision),
+                    problems,
+                )
+            })?;
+        let wish = Wish {
+            definition: &definition,
+            settings: &settings,
+            revision: None,
+            replace: Some(&last.plan.green.revision),
+        };
         let Some(plan) = drive::make_plan(&self.systems, &wish, id).await? else {
-            printer::talk(format_args!("nothing to do: {} runs already", blue.revision));
+            printer::talk(format_args!(
+                "nothing to do: {} runs already",
+                blue.revision
+            ));
             return Ok(Exit::Done);
         };
-        printer::talk(format_args!("{} has ended: {} is deployed again from history", last.plan.deployment, blue.revision));
+        printer::talk(format_args!(
+            "{} has ended: {} is deployed again from history",
+            last.plan.deployment, blue.revision
+        ));
         let end = drive::begin(self.places, &self.store, &self.systems, &plan, lock).await?;
         Ok(drive::exit(&end))
     }
@@ -251,20 +331,36 @@ impl<'a> Desk<'a> {
 /// Returns the definition with labels that name the gauge that was used for it.
 fn with_gauge(definition: &serde_json::Value, pending: &PendingSource) -> serde_json::Value {
     let mut definition = definition.clone();
-    let Some(body) = definition.as_object_mut() else { return definition };
-    let labels = body.entry("labels").or_insert_with(|| serde_json::json!({}));
-    let Some(labels) = labels.as_object_mut() else { return definition };
+    let Some(body) = definition.as_object_mut() else {
+        return definition;
+    };
+    let labels = body
+        .entry("labels")
+        .or_insert_with(|| serde_json::json!({}));
+    let Some(labels) = labels.as_object_mut() else {
+        return definition;
+    };
     let mut set = |name: &str, value: String| {
-        labels.entry(name).or_insert_with(|| serde_json::Value::String(value));
+        labels
+            .entry(name)
+            .or_insert_with(|| serde_json::Value::String(value));
     };
     match pending {
         PendingSource::None => set("TEAL_PENDING", "none".to_owned()),
-        PendingSource::Prometheus { path, gauge, port_index } => {
+        PendingSource::Prometheus {
+            path,
+            gauge,
+            port_index,
+        } => {
             set("TEAL_PENDING_PATH", path.clone());
             set("TEAL_PENDING_GAUGE", gauge.clone());
             set("TEAL_PENDING_PORT_INDEX", port_index.to_string());
         }
-        PendingSource::Pointer { path, pointer, port_index } => {
+        PendingSource::Pointer {
+            path,
+            pointer,
+            port_index,
+        } => {
             set("TEAL_PENDING_PATH", path.clone());
             set("TEAL_PENDING_POINTER", pointer.clone());
             set("TEAL_PENDING_PORT_INDEX", port_index.to_string());
@@ -277,10 +373,17 @@ fn only_open(store: &Store) -> Result<ServiceName, Failure> {
     let open: Vec<Past> = store.all().0.into_iter().filter(Past::is_open).collect();
     match &open[..] {
         [one] => Ok(one.plan.service.clone()),
-        [] => Err(Failure::new(Exit::Invalid, "no deployment is under way on this machine").hint("name the service")),
+        [] => Err(
+            Failure::new(Exit::Invalid, "no deployment is under way on this machine")
+                .hint("name the service"),
+        ),
         many => {
             let names: Vec<_> = many.iter().map(|past| past.plan.service.as_str()).collect();
-            Err(Failure::new(Exit::Invalid, format!("several services are being deployed: {}", names.join(", "))).hint("name the service"))
+            Err(Failure::new(
+                Exit::Invalid,
+                format!("several services are being deployed: {}", names.join(", ")),
+            )
+            .hint("name the service"))
         }
     }
 }

@@ -39,27 +39,42 @@ pub(crate) async fn run(places: &Places, command: TaskCommand) -> Result<Exit, F
     match command {
         TaskCommand::List { app } => {
             let app = app.map(|app| format!("/{}", app.trim_matches('/')));
-            list(places, &tasks(&get(client, "/v2/tasks").await?, app.as_deref()));
+            list(
+                places,
+                &tasks(&get(client, "/v2/tasks").await?, app.as_deref()),
+            );
         }
         TaskCommand::Show { id } => {
             let all = tasks(&get(client, "/v2/tasks").await?, None);
-            let task = all.into_iter().find(|task| task.get("id").and_then(Value::as_str) == Some(&id));
+            let task = all
+                .into_iter()
+                .find(|task| task.get("id").and_then(Value::as_str) == Some(&id));
             let task = task.ok_or_else(|| unknown(std::slice::from_ref(&id)))?;
             printer::json(&task);
         }
         TaskCommand::Kill { ids, scale } => {
             let known = tasks(&get(client, "/v2/tasks").await?, None);
-            let is_known = |id: &String| known.iter().any(|task| task.get("id").and_then(Value::as_str) == Some(id));
+            let is_known = |id: &String| {
+                known
+                    .iter()
+                    .any(|task| task.get("id").and_then(Value::as_str) == Some(id))
+            };
             let missing: Vec<String> = ids.iter().filter(|id| !is_known(id)).cloned().collect();
             if !missing.is_empty() {
                 return Err(unknown(&missing));
             }
-            let path = if scale { "/v2/tasks/delete?scale=true" } else { "/v2/tasks/delete" };
+            let path = if scale {
+                "/v2/tasks/delete?scale=true"
+            } else {
+                "/v2/tasks/delete"
+            };
             let answer = send(client, "POST", path, Some(&json!({ "ids": ids }))).await?;
             match (scale, places.output) {
                 (true, _) => deployment(places, &answer),
                 (false, Format::Json) => printer::json(&answer),
-                (false, Format::Text) => printer::data(format_args!("Killed tasks: {}", ids.join(", "))),
+                (false, Format::Text) => {
+                    printer::data(format_args!("Killed tasks: {}", ids.join(", ")))
+                }
             }
         }
     }
@@ -68,13 +83,21 @@ pub(crate) async fn run(places: &Places, command: TaskCommand) -> Result<Exit, F
 
 /// Marathon answers 200 to ids it does not know (marathon#3208): teal does not.
 fn unknown(ids: &[String]) -> Failure {
-    Failure::new(Exit::Invalid, format!("there is no task {}; nothing was changed", ids.join(", ")))
-        .hint("`teal task list` shows them")
+    Failure::new(
+        Exit::Invalid,
+        format!("there is no task {}; nothing was changed", ids.join(", ")),
+    )
+    .hint("`teal task list` shows them")
 }
 
 fn tasks(answer: &Value, app: Option<&str>) -> Vec<Value> {
-    let all = answer.get("tasks").and_then(Value::as_array).cloned().unwrap_or_default();
-    let wanted = |task: &Value| app.is_none_or(|app| task.get("appId").and_then(Value::as_str) == Some(app));
+    let all = answer
+        .get("tasks")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
+    let wanted =
+        |task: &Value| app.is_none_or(|app| task.get("appId").and_then(Value::as_str) == Some(app));
     all.into_iter().filter(wanted).collect()
 }
 
@@ -82,10 +105,21 @@ fn list(places: &Places, tasks: &[Value]) {
     if places.output == Format::Json {
         return printer::json(&tasks);
     }
-    let mut rows = vec![["APP", "HEALTHY", "STARTED", "ADDRESS", "STATE", "ID"].map(str::to_owned).to_vec()];
+    let mut rows = vec![
+        ["APP", "HEALTHY", "STARTED", "ADDRESS", "STATE", "ID"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
     for task in tasks {
-        let text = |name: &str| task.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
-        let port = task.pointer("/ports/0").map_or_else(String::new, |port| format!(":{port}"));
+        let text = |name: &str| {
+            task.get(name)
+                .and_then(Value::as_str)
+                .unwrap_or("-")
+                .to_owned()
+        };
+        let port = task
+            .pointer("/ports/0")
+            .map_or_else(String::new, |port| format!(":{port}"));
         rows.push(vec![
             text("appId"),
             healthy(task).to_owned(),

@@ -34,7 +34,11 @@ pub(crate) struct Pair {
 
 impl Pair {
     /// Starts both. Neither stays when the other cannot start.
-    pub(crate) async fn start(state_dir: &Path, engine: SocketAddr, balancer: SocketAddr) -> Result<Self, Failure> {
+    pub(crate) async fn start(
+        state_dir: &Path,
+        engine: SocketAddr,
+        balancer: SocketAddr,
+    ) -> Result<Self, Failure> {
         for address in [engine, balancer] {
             only_loopback(address)?;
         }
@@ -66,22 +70,37 @@ fn only_loopback(address: SocketAddr) -> Result<(), Failure> {
     if address.ip().is_loopback() {
         return Ok(());
     }
-    Err(Failure::new(Exit::Invalid, format!("{address} can be reached from other machines, and the API asks for no token"))
-        .hint("listen on 127.0.0.1 and put a proxy with authentication in front"))
+    Err(Failure::new(
+        Exit::Invalid,
+        format!("{address} can be reached from other machines, and the API asks for no token"),
+    )
+    .hint("listen on 127.0.0.1 and put a proxy with authentication in front"))
 }
 
 fn in_use(exit: Exit, error: &dyn std::error::Error, flag: &str) -> Failure {
-    Failure::new(exit, error.to_string()).hint(format!("is another `teal up` running? Choose another address with {flag}"))
+    Failure::new(exit, error.to_string()).hint(format!(
+        "is another `teal up` running? Choose another address with {flag}"
+    ))
 }
 
 /// Runs `teal up`.
 pub(crate) async fn run(places: &Places, args: UpArgs) -> Result<Exit, Failure> {
     let interrupt = Interrupt::listen().context("cannot listen for signals")?;
-    std::fs::create_dir_all(&places.state_dir).with_context(|| places.state_dir.display().to_string())?;
+    std::fs::create_dir_all(&places.state_dir)
+        .with_context(|| places.state_dir.display().to_string())?;
     let pair = Pair::start(&places.state_dir, args.listen, args.balancer_listen).await?;
-    printer::talk(format_args!("engine    http://{}   (Marathon's API v2)", pair.engine.address()));
-    printer::talk(format_args!("balancer  http://{}   (admin API)", pair.proxy.admin_address()));
-    printer::talk(style::dim(format!("state     {}", places.state_dir.display())));
+    printer::talk(format_args!(
+        "engine    http://{}   (Marathon's API v2)",
+        pair.engine.address()
+    ));
+    printer::talk(format_args!(
+        "balancer  http://{}   (admin API)",
+        pair.proxy.admin_address()
+    ));
+    printer::talk(style::dim(format!(
+        "state     {}",
+        places.state_dir.display()
+    )));
     printer::talk("ready; Ctrl-C stops everything that runs here");
     interrupt.wanted().await;
     printer::talk("stopping: requests under way finish, then every task is told to stop");

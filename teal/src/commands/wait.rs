@@ -47,7 +47,10 @@ pub(crate) async fn run(places: &Places, args: WaitArgs) -> Result<Exit, Failure
     let wait = async {
         loop {
             let Some(past) = store.of_service(&service).pop() else {
-                return Err(Failure::new(Exit::Invalid, format!("`{service}` was never deployed from this machine")));
+                return Err(Failure::new(
+                    Exit::Invalid,
+                    format!("`{service}` was never deployed from this machine"),
+                ));
             };
             if let Some(exit) = arrived(args.until, &past) {
                 return Ok(exit);
@@ -60,7 +63,10 @@ pub(crate) async fn run(places: &Places, args: WaitArgs) -> Result<Exit, Failure
     }
     match tokio::time::timeout(args.timeout.duration(), wait).await {
         Ok(ended) => ended,
-        Err(_) => Err(Failure::new(Exit::WaitOver, format!("{service} did not get there within {}", args.timeout))),
+        Err(_) => Err(Failure::new(
+            Exit::WaitOver,
+            format!("{service} did not get there within {}", args.timeout),
+        )),
     }
 }
 
@@ -71,8 +77,13 @@ fn arrived(until: Until, past: &Past) -> Option<Exit> {
         Until::Ended => state.outcome.is_some(),
         Until::Completed => state.outcome == Some(Outcome::Completed),
         Until::RolledBack => matches!(state.outcome, Some(Outcome::RolledBack { .. })),
-        Until::Shifted => state.bake_began.is_some() && !state.is_back() || state.outcome == Some(Outcome::Completed),
-        Until::Gate => state.gate.is_some_and(|(gate, _)| !state.open_gates.contains(&gate)),
+        Until::Shifted => {
+            state.bake_began.is_some() && !state.is_back()
+                || state.outcome == Some(Outcome::Completed)
+        }
+        Until::Gate => state
+            .gate
+            .is_some_and(|(gate, _)| !state.open_gates.contains(&gate)),
         Until::Paused => state.paused_at.is_some(),
     };
     let outcome = state.outcome.as_ref();
@@ -80,7 +91,11 @@ fn arrived(until: Until, past: &Past) -> Option<Exit> {
         return None;
     }
     if let Some(outcome) = outcome {
-        printer::talk(format_args!("{}: {}", past.plan.deployment, ending(outcome)));
+        printer::talk(format_args!(
+            "{}: {}",
+            past.plan.deployment,
+            ending(outcome)
+        ));
     }
     match outcome {
         _ if there && until != Until::Ended => Some(Exit::Done),

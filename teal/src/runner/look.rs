@@ -31,22 +31,35 @@ impl Looker {
     /// with, at the gauges.
     pub(crate) async fn look(&self, plan: &Plan, is_back: bool) -> Sighting {
         let roles = [Role::Blue, Role::Green];
-        let ids: Vec<RevisionId> = roles.iter().filter_map(|role| plan.revision(*role).cloned()).collect();
+        let ids: Vec<RevisionId> = roles
+            .iter()
+            .filter_map(|role| plan.revision(*role).cloned())
+            .collect();
         let pools: Vec<PoolId> = plan.pools.iter().map(|pool| pool.id.clone()).collect();
-        let (revisions, pools) =
-            tokio::join!(self.systems.orchestrator.observe(&ids), self.systems.balancer.observe(&pools));
+        let (revisions, pools) = tokio::join!(
+            self.systems.orchestrator.observe(&ids),
+            self.systems.balancer.observe(&pools)
+        );
         let by_role = |seen: RevisionSighting| {
-            let role = roles.into_iter().find(|role| plan.revision(*role) == Some(&seen.id));
+            let role = roles
+                .into_iter()
+                .find(|role| plan.revision(*role) == Some(&seen.id));
             role.map(|role| (role, seen))
         };
-        let revisions: Result<Revisions, String> =
-            revisions.map(|all| all.into_iter().filter_map(by_role).collect()).map_err(|error| error.to_string());
+        let revisions: Result<Revisions, String> = revisions
+            .map(|all| all.into_iter().filter_map(by_role).collect())
+            .map_err(|error| error.to_string());
         let pools = pools.map_err(|error| error.to_string());
         let pending = match (&revisions, &pools) {
             (Ok(revisions), Ok(pools)) => self.gauges(plan, revisions, pools, is_back).await,
             (_, _) => BTreeMap::new(),
         };
-        Sighting { at: crate::clock::now(), revisions, pools, pending }
+        Sighting {
+            at: crate::clock::now(),
+            revisions,
+            pools,
+            pending,
+        }
     }
 
     async fn gauges(
@@ -61,14 +74,21 @@ impl Looker {
             let mut all = pools.iter().flat_map(|pool| &pool.endpoints);
             all.any(|endpoint| endpoint.instance == *id && endpoint.state == EndpointState::Serving)
         };
-        let count: usize = revisions.values().map(|revision| revision.instances.len()).sum();
+        let count: usize = revisions
+            .values()
+            .map(|revision| revision.instances.len())
+            .sum();
         let (mut leaving, mut shown) = (Vec::new(), Vec::new());
         for (role, revision) in revisions {
             let source = plan.pending(*role);
             if *source == PendingSource::None {
                 continue;
             }
-            for one in revision.instances.iter().filter(|one| one.phase != Phase::Starting) {
+            for one in revision
+                .instances
+                .iter()
+                .filter(|one| one.phase != Phase::Starting)
+            {
                 let question = Question {
                     instance: one.id.clone(),
                     source: source.clone(),
@@ -85,6 +105,8 @@ impl Looker {
         let (leaving, shown) = tokio::join!(self.systems.gauges.read(&leaving), show);
         let now = crate::clock::now();
         let readings = leaving.into_iter().chain(shown.unwrap_or_default());
-        readings.map(|(id, reading)| (id, reading.at(now))).collect()
+        readings
+            .map(|(id, reading)| (id, reading.at(now)))
+            .collect()
     }
 }

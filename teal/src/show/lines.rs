@@ -21,14 +21,24 @@ impl Audience for Lines {
     }
 
     fn scene(&mut self, scene: &Scene<'_>) {
-        let Decision::Wait { reason, .. } = scene.decision else { return };
+        let Decision::Wait { reason, .. } = scene.decision else {
+            return;
+        };
         // Numbers that change at every look are not worth a line each.
-        let gist: String = reason.text.chars().filter(|c| !c.is_ascii_digit()).collect();
+        let gist: String = reason
+            .text
+            .chars()
+            .filter(|c| !c.is_ascii_digit())
+            .collect();
         let told = Some((reason.on, gist));
         if self.waiting != told {
             self.waiting = told;
             let deadline = crate::clock::time(reason.deadline);
-            printer::talk(format_args!("{} … {} (until {deadline})", crate::clock::time(scene.now), reason.text));
+            printer::talk(format_args!(
+                "{} … {} (until {deadline})",
+                crate::clock::time(scene.now),
+                reason.text
+            ));
         }
     }
 }
@@ -36,13 +46,23 @@ impl Audience for Lines {
 fn line(event: &Event) -> Option<String> {
     match event {
         Event::Begun { plan } => {
-            let from = plan.blue.as_ref().map_or("nothing yet", |blue| blue.revision.as_str());
-            Some(format!("deployment {}: {from} → {}", plan.deployment, plan.green.revision))
+            let from = plan
+                .blue
+                .as_ref()
+                .map_or("nothing yet", |blue| blue.revision.as_str());
+            Some(format!(
+                "deployment {}: {from} → {}",
+                plan.deployment, plan.green.revision
+            ))
         }
         Event::Intended { action } => Some(report::sentence(action)),
         Event::Performed { .. } | Event::Seen { .. } => None,
         Event::Failed { reason, retry, .. } => {
-            let next = if *retry { "tried again" } else { "not tried again" };
+            let next = if *retry {
+                "tried again"
+            } else {
+                "not tried again"
+            };
             Some(format!("failed: {reason} ({next})"))
         }
         Event::Asked { command } => Some(format!("the operator asks: {command:?}")),

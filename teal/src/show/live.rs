@@ -21,7 +21,10 @@ impl Audience for Live {
             Event::Failed { reason, .. } => printer::style::red(format!("failed: {reason}")),
             Event::Asked { command } => format!("the operator asks: {command:?}"),
             Event::Resumed { by } => format!("resumed by {by}"),
-            Event::Begun { .. } | Event::Performed { .. } | Event::Seen { .. } | Event::Ended { .. } => return,
+            Event::Begun { .. }
+            | Event::Performed { .. }
+            | Event::Seen { .. }
+            | Event::Ended { .. } => return,
         };
         self.erase();
         let time = printer::style::dim(crate::clock::time(entry.at));
@@ -102,7 +105,10 @@ mod tests {
 
     #[test]
     fn a_line_is_cut_to_the_terminal_and_its_colours_are_still_closed() {
-        assert_eq!(fit("\u{1b}[31mabcdef\u{1b}[0m", 4), "\u{1b}[31mabc\u{1b}[0m");
+        assert_eq!(
+            fit("\u{1b}[31mabcdef\u{1b}[0m", 4),
+            "\u{1b}[31mabc\u{1b}[0m"
+        );
         assert_eq!(fit("abc", 80), "abc");
     }
 }

@@ -17,10 +17,15 @@ pub(crate) fn picture(scene: &Scene<'_>) -> Vec<String> {
     let plan = scene.plan;
     let mut lines = vec![heading(scene), stages(scene)];
     if let Some(blind) = &scene.seen.blind {
-        lines.push(style::red(format!("the {} cannot be seen: {}", blind.system, blind.reason)));
+        lines.push(style::red(format!(
+            "the {} cannot be seen: {}",
+            blind.system, blind.reason
+        )));
     }
     for role in [Role::Blue, Role::Green] {
-        let Some(id) = plan.revision(role) else { continue };
+        let Some(id) = plan.revision(role) else {
+            continue;
+        };
         match scene.seen.revision(role) {
             Some(revision) => lines.extend(fleet(role, revision)),
             None if scene.seen.blind.is_some() => {}
@@ -28,8 +33,11 @@ pub(crate) fn picture(scene: &Scene<'_>) -> Vec<String> {
         }
     }
     lines.push(next(scene));
-    if scene.seen.blind.is_none() {
-        lines.push(style::dim(format!("way back: {}", way_back(plan, scene.seen, scene.now))));
+    if scene.seen.blind.is_none() && !matches!(scene.decision, Decision::Finish(_)) {
+        lines.push(style::dim(format!(
+            "way back: {}",
+            way_back(plan, scene.seen, scene.now)
+        )));
     }
     lines
 }
@@ -41,12 +49,20 @@ fn heading(scene: &Scene<'_>) -> String {
         Strategy::Switch => "switch",
     };
     let took = Span(scene.now.since(plan.made_at).0 / 1000 * 1000);
-    let facts = format!("{strategy}, target {}, floor {}, batch {}, {took}", plan.target, plan.floor, plan.batch);
+    let facts = format!(
+        "{strategy}, target {}, floor {}, batch {}, {took}",
+        plan.target, plan.floor, plan.batch
+    );
     format!("{}  {}", style::bold(&plan.service), style::dim(facts))
 }
 
 fn stages(scene: &Scene<'_>) -> String {
-    let at = stage(scene.plan, scene.state, scene.seen, scene.now);
+    let at = match scene.decision {
+        Decision::Finish(_) => Stage::Done,
+        Decision::Act(_) | Decision::Wait { .. } => {
+            stage(scene.plan, scene.state, scene.seen, scene.now)
+        }
+    };
     let all = [
         (Stage::Launch, "launch"),
         (Stage::Shift, "shift"),
@@ -63,7 +79,10 @@ fn stages(scene: &Scene<'_>) -> String {
     match &scene.state.direction {
         teal_core::journal::Direction::Forward => line,
         teal_core::journal::Direction::Back { reason } => {
-            format!("{line}  {}", style::yellow(format!("rolling back: {reason}")))
+            format!(
+                "{line}  {}",
+                style::yellow(format!("rolling back: {reason}"))
+            )
         }
     }
 }
@@ -76,13 +95,28 @@ fn name(role: Role) -> String {
 }
 
 fn fleet(role: Role, revision: &Revision) -> Vec<String> {
-    let serving = revision.instances.iter().filter(|one| one.traffic == Traffic::Serving).count();
-    let locked = if revision.locked { style::dim("  (a change of it is under way)") } else { String::new() };
-    let counts = format!("{} of {} running, {serving} serving", revision.instances.len(), revision.wanted);
+    let serving = revision
+        .instances
+        .iter()
+        .filter(|one| one.traffic == Traffic::Serving)
+        .count();
+    let locked = if revision.locked {
+        style::dim("  (a change of it is under way)")
+    } else {
+        String::new()
+    };
+    let counts = format!(
+        "{} of {} running, {serving} serving",
+        revision.instances.len(),
+        revision.wanted
+    );
     let mut lines = vec![format!("{}  {}  {counts}{locked}", name(role), revision.id)];
     lines.extend(revision.instances.iter().take(ROWS).map(instance));
     if revision.instances.len() > ROWS {
-        lines.push(style::dim(format!("         … and {} more", revision.instances.len() - ROWS)));
+        lines.push(style::dim(format!(
+            "         … and {} more",
+            revision.instances.len() - ROWS
+        )));
     }
     lines
 }
@@ -102,7 +136,9 @@ fn instance(one: &Instance) -> String {
         Traffic::Partly => style::yellow(format!("{:8}", "partly")),
         Traffic::Serving => format!("{:8}", "serving"),
     };
-    let in_flight = one.in_flight.map_or_else(|| "?".to_owned(), |count| count.to_string());
+    let in_flight = one
+        .in_flight
+        .map_or_else(|| "?".to_owned(), |count| count.to_string());
     format!(
         "  {:28}  {health}  {traffic}  in-flight {in_flight:>4}   pending {:>4}",
         short(&one.id),
@@ -123,7 +159,11 @@ fn next(scene: &Scene<'_>) -> String {
                 Then::RollBack => "then teal rolls back",
                 Then::Stuck => "then a person is needed",
             };
-            format!("waiting: {}  {}", reason.text, style::dim(format!("({left} left, {then})")))
+            format!(
+                "waiting: {}  {}",
+                reason.text,
+                style::dim(format!("({left} left, {then})"))
+            )
         }
         Decision::Finish(outcome) => super::outcome(outcome),
     }

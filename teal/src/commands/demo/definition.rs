@@ -12,7 +12,12 @@ pub(super) enum Oinker {
 }
 
 /// Writes the definition of a revision and returns it.
-pub(super) fn write(folder: &Path, revision: &str, oinker: Oinker, database: &Path) -> anyhow::Result<String> {
+pub(super) fn write(
+    folder: &Path,
+    revision: &str,
+    oinker: Oinker,
+    database: &Path,
+) -> anyhow::Result<String> {
     let program = std::env::current_exe().context("where is this program?")?;
     let mut labels = json!({
         "TEAL_SERVICE": "oinker",
