@@ -80,12 +80,10 @@ impl Deployment {
 
 /// Returns the steps that lead one app from `before` to `after`.
 pub(crate) fn steps_for(
-    app: &AppId,
     before: Option<&Revision>,
     after: Option<&Revision>,
     has_victims: bool,
 ) -> Vec<ActionKind> {
-    debug_assert!(!app.as_str().is_empty(), "every app has an id");
     match (before, after) {
         (None, None) => Vec::new(),
         (None, Some(_)) => vec![ActionKind::Start, ActionKind::Scale],
@@ -133,8 +131,7 @@ mod tests {
         let three = revision(2, 3, 1);
         let other = revision(3, 1, 3);
         let other_none = revision(4, 0, 4);
-        let app = &one.definition.id;
-        let steps = |before, after| steps_for(app, before, after, false);
+        let steps = |before, after| steps_for(before, after, false);
 
         assert_eq!(
             steps(None, Some(&one)),
@@ -146,7 +143,7 @@ mod tests {
         assert_eq!(steps(Some(&one), None), [ActionKind::Stop]);
         assert_eq!(steps(Some(&one), Some(&one)), []);
         assert_eq!(
-            steps_for(app, Some(&one), Some(&one), true),
+            steps_for(Some(&one), Some(&one), true),
             [ActionKind::Scale]
         );
     }

@@ -124,6 +124,18 @@ fn judge(line: &str, ignore_1xx: bool) -> ProbeResult {
     }
 }
 
+/// Ends a probe's process group when the probe is over, whether it was answered, took too long, or
+/// was given up because its task is gone.
+struct GroupEnd(Option<u32>);
+
+impl Drop for GroupEnd {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            kill_group(group);
+        }
+    }
+}
+
 async fn ask_command(
     line: &str,
     environment: &BTreeMap<String, String>,
@@ -145,12 +157,8 @@ async fn ask_command(
         Ok(child) => child,
         Err(error) => return ProbeResult::Failure(error.to_string()),
     };
-    let group = child.id();
+    let _end = GroupEnd(child.id());
     let outcome = timeout(limit, child.wait()).await;
-    if let (Err(_), Some(group)) = (&outcome, group) {
-        kill_group(group);
-        child.wait().await.ok();
-    }
     match outcome {
         Ok(Ok(status)) if status.success() => ProbeResult::Success,
         Ok(Ok(status)) => ProbeResult::Failure(format!("the command ended with {status}")),

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::AbortHandle;
 
 use crate::Notice;
 use crate::events::Bus;
@@ -40,8 +41,30 @@ pub(crate) struct Folders {
 
 struct Inner {
     world: World,
+    hands: Hands,
+}
+
+/// What is under way.
+#[derive(Default)]
+struct Hands {
     /// How to ask each task's supervisor for its end.
     kills: BTreeMap<TaskId, mpsc::UnboundedSender<Duration>>,
+    /// The latest probe of each check of each task.
+    probes: BTreeMap<TaskId, BTreeMap<usize, AbortHandle>>,
+}
+
+impl Hands {
+    /// Gives up every probe of a task: nobody waits for the answer any more.
+    fn drop_probes(&mut self, task: &TaskId) {
+        for probe in self
+            .probes
+            .remove(task)
+            .into_iter()
+            .flat_map(BTreeMap::into_values)
+        {
+            probe.abort();
+        }
+    }
 }
 
 impl fmt::Debug for Shell {
@@ -62,7 +85,7 @@ impl Shell {
         Arc::new(Self {
             inner: Mutex::new(Inner {
                 world,
-                kills: BTreeMap::new(),
+                hands: Hands::default(),
             }),
             bus: Bus::new(),
             changed: Notify::new(),
@@ -87,7 +110,7 @@ impl Shell {
         let outcome = change(&mut inner.world, now);
         inner.world.reconcile(now);
         for effect in inner.world.take_effects() {
-            self.carry_out(effect, &mut inner.kills, now);
+            self.carry_out(effect, &mut inner.hands, now);
         }
         self.tasks.send_replace(inner.world.task_count());
         drop(inner);
@@ -120,26 +143,28 @@ impl Shell {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn carry_out(
-        self: &Arc<Self>,
-        effect: Effect,
-        kills: &mut BTreeMap<TaskId, mpsc::UnboundedSender<Duration>>,
-        now: Moment,
-    ) {
+    fn carry_out(self: &Arc<Self>, effect: Effect, hands: &mut Hands, now: Moment) {
         match effect {
             Effect::Publish(event) => self.bus.publish(&event, now.stamp),
             Effect::Launch(launch) => {
                 let (sender, receiver) = mpsc::unbounded_channel();
-                kills.insert(launch.task.clone(), sender);
+                hands.kills.insert(launch.task.clone(), sender);
                 tokio::spawn(Arc::clone(self).run(launch, receiver));
             }
             Effect::Kill(task, grace) => {
-                if let Some(supervisor) = kills.get(&task) {
+                hands.drop_probes(&task);
+                if let Some(supervisor) = hands.kills.get(&task) {
                     supervisor.send(grace).ok();
                 }
             }
             Effect::Probe(order) => {
-                tokio::spawn(Arc::clone(self).probe(order));
+                let (task, check) = (order.task.clone(), order.check);
+                let probe = tokio::spawn(Arc::clone(self).probe(order));
+                hands
+                    .probes
+                    .entry(task)
+                    .or_default()
+                    .insert(check, probe.abort_handle());
             }
             Effect::Discard(task) => {
                 let sandbox = self.folders.sandboxes.join(task.as_str());
@@ -153,8 +178,14 @@ impl Shell {
         let task = launch.task.clone();
         let started = || self.change(|world, now| world.task_started(&task, now));
         let end = supervisor::supervise(launch, &self.folders.notes, kills, started).await;
-        self.lock().kills.remove(&task);
+        self.forget(&task);
         self.change(|world, now| world.task_ended(&task, &end, now));
+    }
+
+    fn forget(&self, task: &TaskId) {
+        let hands = &mut self.lock().hands;
+        hands.kills.remove(task);
+        hands.drop_probes(task);
     }
 
     async fn probe(self: Arc<Self>, order: ProbeOrder) {

@@ -5,7 +5,7 @@ use crate::commands::{
     task, up, wait,
 };
 use crate::failure::{Exit, Failure};
-use crate::settings::{GlobalArgs, Places};
+use crate::settings::GlobalArgs;
 use clap::{Parser, Subcommand};
 
 const AFTER: &str = "\
@@ -56,39 +56,36 @@ enum Command {
 impl Cli {
     /// Runs the command that was asked for.
     pub(crate) async fn run(self) -> Result<Exit, Failure> {
-        match self.command {
-            // These two need nothing of where things are.
-            Command::Completion(args) => Ok(completion::run(&args)),
-            Command::Oinker(args) => oinker::run(args).await,
-            command => command.run(&self.global.resolve()?).await,
-        }
+        self.command.run(&self.global).await
     }
 }
 
 impl Command {
-    async fn run(self, places: &Places) -> Result<Exit, Failure> {
+    /// Where things are is found out by the commands that need it alone: a task has no home folder.
+    async fn run(self, global: &GlobalArgs) -> Result<Exit, Failure> {
+        let places = || global.resolve();
         match self {
-            Self::Demo(args) => demo::run(places, args).await,
-            Self::Up(args) => up::run(places, args).await,
-            Self::Plan(args) => deploy::plan(places, args).await,
-            Self::Deploy(args) => deploy::run(places, args).await,
-            Self::Status(args) => status::run(places, args).await,
-            Self::Watch(args) => status::watch(places, args).await,
-            Self::Wait(args) => wait::run(places, args).await,
-            Self::Pause(args) => steer::pause(places, args).await,
-            Self::Resume(args) => steer::resume(places, args).await,
-            Self::Promote(args) => steer::promote(places, args).await,
-            Self::Rollback(args) => steer::rollback(places, args).await,
-            Self::Force(args) => steer::force(places, args).await,
-            Self::History(args) => history::run(places, &args),
-            Self::Report(args) => report::run(places, &args),
-            Self::App(command) => app::run(places, command).await,
-            Self::Task(command) => task::run(places, command).await,
-            Self::Pool(command) => pool::run(places, command).await,
-            Self::Load(args) => load::run(places, args).await,
-            Self::Doctor(args) => doctor::run(places, args).await,
             Self::Completion(args) => Ok(completion::run(&args)),
             Self::Oinker(args) => oinker::run(args).await,
+            Self::Demo(args) => demo::run(&places()?, args).await,
+            Self::Up(args) => up::run(&places()?, args).await,
+            Self::Plan(args) => deploy::plan(&places()?, args).await,
+            Self::Deploy(args) => deploy::run(&places()?, args).await,
+            Self::Status(args) => status::run(&places()?, args).await,
+            Self::Watch(args) => status::watch(&places()?, args).await,
+            Self::Wait(args) => wait::run(&places()?, args).await,
+            Self::Pause(args) => steer::pause(&places()?, args).await,
+            Self::Resume(args) => steer::resume(&places()?, args).await,
+            Self::Promote(args) => steer::promote(&places()?, args).await,
+            Self::Rollback(args) => steer::rollback(&places()?, args).await,
+            Self::Force(args) => steer::force(&places()?, args).await,
+            Self::History(args) => history::run(&places()?, &args),
+            Self::Report(args) => report::run(&places()?, &args),
+            Self::App(command) => app::run(&places()?, command).await,
+            Self::Task(command) => task::run(&places()?, command).await,
+            Self::Pool(command) => pool::run(&places()?, command).await,
+            Self::Load(args) => load::run(&places()?, args).await,
+            Self::Doctor(args) => doctor::run(&places()?, args).await,
         }
     }
 }

@@ -101,10 +101,9 @@ impl Project {
         let mut project = Self::default();
         let mut problems = Vec::new();
         for (key, value) in &table {
-            let text = match value {
-                toml::Value::String(text) => text.clone(),
-                other => other.to_string(),
-            };
+            let text = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
             match key.as_str() {
                 "marathon" => project.marathon = Some(text),
                 "balancer" => project.balancer = Some(text),

@@ -1,7 +1,7 @@
 //! Whole deployments in a small simulated world: the decisions of `decide` itself, every promise checked at each one.
 #![expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "scenarios look at the case they are about"
+    clippy::unwrap_used,
+    reason = "a test that meets what it did not expect should fail there"
 )]
 
 mod definitions;

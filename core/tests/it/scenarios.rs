@@ -10,22 +10,18 @@ use teal_core::observation::Pending;
 const SWITCH: (&str, &str) = ("strategy", "switch");
 
 /// The kill actions of a journal.
-fn kills(world: &World) -> Vec<&InstanceAction> {
-    let kill = |event: &'_ Event| match event {
-        Event::Intended {
-            action: Action::Instance(action @ InstanceAction::Kill { .. }),
-        } => Some(action.clone()),
-        _ => None,
-    };
-    let found: Vec<InstanceAction> = world
-        .journal
-        .iter()
-        .filter_map(|entry| kill(&entry.event))
-        .collect();
-    found
-        .into_iter()
-        .map(|action| &*Box::leak(Box::new(action)))
-        .collect()
+fn kills(world: &World) -> Vec<InstanceAction> {
+    let mut kills = Vec::new();
+    for entry in &world.journal {
+        if let Event::Intended {
+            action: Action::Instance(action),
+        } = &entry.event
+            && matches!(action, InstanceAction::Kill { .. })
+        {
+            kills.push(action.clone());
+        }
+    }
+    kills
 }
 
 fn waits_for(world: &mut World) -> Option<WaitingFor> {
@@ -70,7 +66,7 @@ fn under_wait_an_overdue_drain_is_announced_and_waited_for() {
         )
     });
     assert!(announced);
-    assert_eq!(kills(&world), Vec::<&InstanceAction>::new());
+    assert_eq!(kills(&world), vec![]);
     world.blue_pending_stays = Some(Pending::Count(0));
     assert_eq!(world.run(2_000), Some(Outcome::Completed));
 }
@@ -110,7 +106,7 @@ fn unknown_pending_is_never_taken_for_zero() {
 
     assert_eq!(world.run(2_000), None);
 
-    assert_eq!(kills(&world), Vec::<&InstanceAction>::new());
+    assert_eq!(kills(&world), vec![]);
 }
 
 #[test]

@@ -411,7 +411,7 @@ impl World {
                     pool.entry(id.clone())
                         .and_modify(|state| *state = EndpointState::Draining);
                 }
-                forget.iter().for_each(|id| drop(pool.remove(id)));
+                pool.retain(|id, _| !forget.contains(id));
                 Ok(())
             }
             Action::Pool(PoolAction::Close { .. }) => {

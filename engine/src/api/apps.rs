@@ -14,7 +14,7 @@ use crate::definition::{Definition, Update};
 use crate::identity::{AppId, TaskId};
 use crate::issues::Issues;
 use crate::refusal::Refusal;
-use crate::time::Stamp;
+use crate::time::{Moment, Stamp};
 use crate::world::{Force, ServicePorts, Target, Tasks, Wish, World};
 
 /// Answers everything below `/v2/apps`.
@@ -255,7 +255,7 @@ fn kill_or_scale(
     world: &mut World,
     ids: &[TaskId],
     how: Killing,
-    now: crate::time::Moment,
+    now: Moment,
     body: impl FnOnce(Vec<Value>) -> Value,
 ) -> Result<Answer, Refusal> {
     if how.scale {

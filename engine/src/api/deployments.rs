@@ -6,7 +6,7 @@ use super::Api;
 use super::message::{Answer, Call};
 use crate::identity::AppId;
 use crate::refusal::Refusal;
-use crate::world::Force;
+use crate::world::{Force, World};
 
 /// Answers everything below `/v2/deployments`.
 pub(super) fn route(api: &Api, call: &Call, rest: &[&str]) -> Result<Answer, Refusal> {
@@ -36,7 +36,7 @@ pub(super) fn route(api: &Api, call: &Call, rest: &[&str]) -> Result<Answer, Ref
 pub(super) fn route_queue(api: &Api, call: &Call, rest: &[&str]) -> Result<Answer, Refusal> {
     match (&call.method, rest) {
         (&Method::GET, []) => Ok(Answer::ok(
-            &api.shell.read(super::super::world::World::queue_json),
+            &api.shell.read(World::queue_json),
         )),
         (&Method::DELETE, [app @ .., "delay"]) => {
             let app = AppId::from_segments(app.iter().copied());

@@ -134,7 +134,7 @@ impl World {
                     .iter()
                     .any(|instance| victims.contains(&instance.id))
             });
-            let steps = steps_for(&wish.app, before.as_deref(), after.as_deref(), names_victim);
+            let steps = steps_for(before.as_deref(), after.as_deref(), names_victim);
             self.publish(events::group_change_success(wish.app.group(), version));
             originals.insert(wish.app.clone(), before);
             plans.push((wish.app, steps));

@@ -30,7 +30,8 @@ use crate::deployment::Deployment;
 use crate::environment::{self, Surroundings};
 use crate::events::Event;
 use crate::identity::{AppId, TaskId};
-use crate::model::{App, Instance, ProbeSlot, Task, TaskState};
+use crate::health::CheckState;
+use crate::model::{App, Instance, ProbeSlot, Revision, Task, TaskState};
 use crate::probe::Question;
 use crate::time::{Moment, Stamp};
 
@@ -141,9 +142,9 @@ impl World {
             return;
         }
         loop {
-            self.begin_deployments(now);
+            self.begin_deployments();
             self.steer(now);
-            if !self.finish_steps(now) {
+            if !self.finish_steps() {
                 break;
             }
         }
@@ -264,12 +265,12 @@ fn staged_task(instance: &Instance, ports: Vec<u16>, now: Moment) -> Task {
         ports,
         staged: now,
         started: None,
-        checks: vec![crate::health::CheckState::default(); checks],
+        checks: vec![CheckState::default(); checks],
         probes: vec![ProbeSlot::Idle; checks],
     }
 }
 
 /// Returns the revision that an instance's next task runs.
-fn current_of(app: &App) -> Option<Arc<crate::model::Revision>> {
+fn current_of(app: &App) -> Option<Arc<Revision>> {
     app.current.as_ref().map(Arc::clone)
 }

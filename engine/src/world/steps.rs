@@ -7,21 +7,20 @@ use crate::deployment::{Action, ActionKind, Deployment, Scaling};
 use crate::events;
 use crate::identity::{AppId, InstanceId};
 use crate::model::{App, Goal};
-use crate::time::Moment;
 
 impl World {
     /// Begins the first step of every deployment that has not begun.
-    pub(super) fn begin_deployments(&mut self, now: Moment) {
+    pub(super) fn begin_deployments(&mut self) {
         for index in 0..self.deployments.len() {
             if self.deployments[index].current == 0 {
                 self.deployments[index].current = 1;
-                self.begin_step(index, now);
+                self.begin_step(index);
             }
         }
     }
 
     /// Ends every step whose aim is reached and says whether there was one.
-    pub(super) fn finish_steps(&mut self, now: Moment) -> bool {
+    pub(super) fn finish_steps(&mut self) -> bool {
         let mut moved = false;
         let mut index = 0;
         while index < self.deployments.len() {
@@ -35,7 +34,7 @@ impl World {
                 continue;
             }
             moved = true;
-            if self.finish_step(index, now) {
+            if self.finish_step(index) {
                 index += 1;
             }
         }
@@ -43,7 +42,7 @@ impl World {
     }
 
     /// Ends the current step and says whether the deployment goes on.
-    fn finish_step(&mut self, index: usize, now: Moment) -> bool {
+    fn finish_step(&mut self, index: usize) -> bool {
         let terminated: Vec<AppId> = self.deployments[index]
             .current_actions()
             .iter()
@@ -57,7 +56,7 @@ impl World {
         self.publish(events::deployment_step_success(&self.deployments[index]));
         self.deployments[index].current += 1;
         if self.deployments[index].current <= self.deployments[index].steps.len() {
-            self.begin_step(index, now);
+            self.begin_step(index);
             return true;
         }
         let deployment = self.deployments.remove(index);
@@ -65,16 +64,15 @@ impl World {
         false
     }
 
-    fn begin_step(&mut self, index: usize, now: Moment) {
+    fn begin_step(&mut self, index: usize) {
         self.publish(events::deployment_info(&self.deployments[index]));
         let actions = self.deployments[index].current_actions().to_vec();
         for (position, action) in actions.into_iter().enumerate() {
             match action.kind {
                 ActionKind::Stop => {}
-                ActionKind::Start => self.watch_health(&action.app),
-                ActionKind::Restart => self.watch_health(&action.app),
+                ActionKind::Start | ActionKind::Restart => self.watch_health(&action.app),
                 ActionKind::Scale => {
-                    let scaling = self.begin_scaling(index, &action.app, now);
+                    let scaling = self.begin_scaling(index, &action.app);
                     let step = self.deployments[index].current - 1;
                     self.deployments[index].steps[step][position].scaling = Some(scaling);
                 }
@@ -92,7 +90,7 @@ impl World {
     }
 
     /// Stops the named victims and notes who is there.
-    fn begin_scaling(&mut self, index: usize, id: &AppId, _now: Moment) -> Scaling {
+    fn begin_scaling(&mut self, index: usize, id: &AppId) -> Scaling {
         let named = self.deployments[index].victims.clone();
         let Some(app) = self.apps.get(id) else {
             return Scaling {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Marathon, eventually, sleeper, text};
+use crate::harness::{Marathon, eventually, is_alive, sleeper, text};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_without_a_result_is_neither_healthy_nor_unhealthy() {
@@ -168,6 +168,26 @@ async fn a_command_that_hangs_is_a_failure_after_its_timeout() {
 
     assert_eq!(cause, "no answer within 1 s");
     marathon.engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_check_does_not_outlive_its_task() {
+    let marathon = Marathon::start().await;
+    let command = json!({ "value": "sleep 1000 & echo $! > probe; wait" });
+    marathon.post("/v2/apps", checked(&command, 300, 3)).await;
+    let task = eventually("the task is there", || async {
+        marathon.task_ids("/a").await.into_iter().next()
+    })
+    .await;
+    let probe = marathon.sandbox_file(&task, "probe").await;
+    assert!(is_alive(&probe));
+
+    marathon.engine.stop().await;
+
+    eventually("the probe is gone", || async {
+        (!is_alive(&probe)).then_some(())
+    })
+    .await;
 }
 
 fn checked(command: &Value, grace: u32, max: u32) -> Value {

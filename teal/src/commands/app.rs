@@ -92,7 +92,7 @@ pub(crate) async fn run(places: &Places, command: AppCommand) -> Result<Exit, Fa
             );
         }
         AppCommand::Remove { id } => {
-            deployment(places, &send(client, "DELETE", &path(&id), None).await?)
+            deployment(places, &send(client, "DELETE", &path(&id), None).await?);
         }
         AppCommand::Restart { id } => {
             deployment(

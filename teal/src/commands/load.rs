@@ -69,7 +69,7 @@ pub(crate) async fn run(places: &Places, args: LoadArgs) -> Result<Exit, Failure
     };
     match places.output {
         Format::Json => {
-            printer::json(&serde_json::json!({ "totals": outcome.totals, "lost": lost }))
+            printer::json(&serde_json::json!({ "totals": outcome.totals, "lost": lost }));
         }
         Format::Text => {
             tell(&outcome, printer::data);

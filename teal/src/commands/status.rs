@@ -79,7 +79,7 @@ async fn show_once(
 ) -> Result<Exit, Failure> {
     let mut lines = Vec::new();
     look(systems, past, evidence, |scene| {
-        lines = show::picture(scene)
+        lines = show::picture(scene);
     })
     .await;
     lines.iter().for_each(printer::data);
@@ -230,7 +230,7 @@ pub(crate) async fn watch(places: &Places, args: WatchArgs) -> Result<Exit, Fail
             return Ok(drive::exit(&crate::runner::End::Outcome(outcome.clone())));
         }
         look(&systems, &past, &mut evidence, |scene| {
-            audience.scene(scene)
+            audience.scene(scene);
         })
         .await;
         tokio::select! {

@@ -89,7 +89,7 @@ pub(crate) async fn pause(places: &Places, args: PauseArgs) -> Result<Exit, Fail
 
 pub(crate) async fn resume(places: &Places, args: ResumeArgs) -> Result<Exit, Failure> {
     let desk = Desk::open(places, args.service.as_deref())?;
-    desk.carry_on(Command::Resume, |end| drive::exit(end)).await
+    desk.carry_on(Command::Resume, drive::exit).await
 }
 
 pub(crate) async fn promote(places: &Places, args: PromoteArgs) -> Result<Exit, Failure> {
@@ -100,7 +100,7 @@ pub(crate) async fn promote(places: &Places, args: PromoteArgs) -> Result<Exit, 
         printer::talk(format_args!("{} is promoted", desk.service));
         return Ok(Exit::Done);
     }
-    desk.carry_on(command, |end| drive::exit(end)).await
+    desk.carry_on(command, drive::exit).await
 }
 
 pub(crate) async fn force(places: &Places, args: ForceArgs) -> Result<Exit, Failure> {
@@ -122,7 +122,7 @@ pub(crate) async fn force(places: &Places, args: ForceArgs) -> Result<Exit, Fail
         ));
         return Ok(Exit::Done);
     }
-    desk.carry_on(command, |end| drive::exit(end)).await
+    desk.carry_on(command, drive::exit).await
 }
 
 pub(crate) async fn rollback(places: &Places, args: RollbackArgs) -> Result<Exit, Failure> {
@@ -135,7 +135,9 @@ pub(crate) async fn rollback(places: &Places, args: RollbackArgs) -> Result<Exit
         return desk
             .carry_on(command, |end| match end {
                 End::Outcome(Outcome::RolledBack { .. }) => Exit::Done,
-                other => drive::exit(other),
+                End::Outcome(Outcome::Completed | Outcome::Stuck { .. }) | End::Interrupted => {
+                    drive::exit(end)
+                }
             })
             .await;
     }

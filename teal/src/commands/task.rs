@@ -73,7 +73,7 @@ pub(crate) async fn run(places: &Places, command: TaskCommand) -> Result<Exit, F
                 (true, _) => deployment(places, &answer),
                 (false, Format::Json) => printer::json(&answer),
                 (false, Format::Text) => {
-                    printer::data(format_args!("Killed tasks: {}", ids.join(", ")))
+                    printer::data(format_args!("Killed tasks: {}", ids.join(", ")));
                 }
             }
         }
