@@ -105,12 +105,17 @@ impl Evidence {
             None
         };
         let RevisionSighting {
-            id, wanted, locked, ..
+            id,
+            wanted,
+            locked,
+            trouble,
+            ..
         } = seen.clone();
         Revision {
             id,
             wanted,
             locked,
+            trouble,
             unsettled_since,
             instances,
         }

@@ -98,6 +98,8 @@ pub struct RevisionSighting {
     pub locked: bool,
     /// Whether it declares health checks.
     pub checked: bool,
+    /// What became of the last of its instances that ended by itself, as a sentence; for people only.
+    pub trouble: Option<String>,
     /// Its instances that exist, of any phase. One that waits for a place to run is not among them.
     pub instances: Vec<InstanceSighting>,
 }
@@ -253,6 +255,8 @@ pub struct Revision {
     pub wanted: u32,
     /// Whether a change under way keeps others from changing it.
     pub locked: bool,
+    /// What became of the last of its instances that ended by itself; for people only.
+    pub trouble: Option<String>,
     /// Since when, without a break, fewer instances than wanted have been settled.
     pub unsettled_since: Option<Moment>,
     /// Its instances that exist, sorted by id.

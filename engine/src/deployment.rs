@@ -142,10 +142,7 @@ mod tests {
         assert_eq!(steps(Some(&one), Some(&other_none)), [ActionKind::Scale]);
         assert_eq!(steps(Some(&one), None), [ActionKind::Stop]);
         assert_eq!(steps(Some(&one), Some(&one)), []);
-        assert_eq!(
-            steps_for(Some(&one), Some(&one), true),
-            [ActionKind::Scale]
-        );
+        assert_eq!(steps_for(Some(&one), Some(&one), true), [ActionKind::Scale]);
     }
 
     #[test]

@@ -6,10 +6,14 @@
 use anyhow::{Context, Result, bail};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use teal_core::Moment;
 use teal_core::journal::{Entry, Event, State};
 use teal_core::plan::Plan;
+
+/// A journal holds definitions, and their environment may hold what only their owner should know.
+const PRIVATE: u32 = 0o600;
 
 /// A deployment's journal, open for writing, with the state it folds to.
 #[derive(Debug)]
@@ -36,6 +40,7 @@ impl JournalFile {
         let mut file = OpenOptions::new()
             .append(true)
             .create_new(true)
+            .mode(PRIVATE)
             .open(path)
             .with_context(told)?;
         file.write_all(line(&entry)?.as_bytes())

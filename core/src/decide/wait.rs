@@ -140,6 +140,9 @@ impl Sides<'_> {
         {
             text += &format!("; {} is unhealthy", crate::report::short(&sick.id));
         }
+        if let Some(trouble) = &revision.trouble {
+            text += &format!("; {trouble}");
+        }
         Some(Waiting {
             on: WaitingFor::Health,
             text,

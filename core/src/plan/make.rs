@@ -80,6 +80,7 @@ pub fn make(request: &Request<'_>) -> Result<Option<Plan>, Vec<Problem>> {
     refuse_existing(request.found, &green_id, &mut problems);
     let blue = blue(request, &of_service, &green_id, &mut problems);
     let pools = pools(request);
+    refuse_moving(request, &pools, &mut problems);
     let numbers = Numbers::work_out(request, blue, &mut problems);
     if !problems.is_empty() {
         return Err(problems);
@@ -410,6 +411,35 @@ fn pools(request: &Request<'_>) -> Vec<PoolPlan> {
         });
     }
     plans
+}
+
+/// A pool that serves stays where its clients find it. Port 0 asks for any port, so it is content with the present one.
+fn refuse_moving(request: &Request<'_>, pools: &[PoolPlan], problems: &mut Vec<Problem>) {
+    for pool in pools {
+        let found = request.pools.iter().find(|found| found.id == pool.id);
+        let (Some(now), Some(wanted)) = (
+            found.and_then(|found| found.listen.as_deref()),
+            &pool.listen,
+        ) else {
+            continue;
+        };
+        let host = |address: &str| {
+            let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
+            (host.replace("localhost", "127.0.0.1"), port.to_owned())
+        };
+        let (now_at, wanted_at) = (host(now), host(wanted));
+        if now_at.0 != wanted_at.0 || (wanted_at.1 != "0" && now_at.1 != wanted_at.1) {
+            let what = format!(
+                "pool {} listens on {now}, and the definition asks for {wanted}",
+                pool.id
+            );
+            problems.push(
+                Problem::new("labels.TEAL_LISTEN", what).hint(
+                    "its clients know the present address: keep it, or remove the pool first",
+                ),
+            );
+        }
+    }
 }
 
 fn notes(request: &Request<'_>, blue: Option<&Found>) -> Vec<String> {

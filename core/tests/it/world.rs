@@ -261,6 +261,7 @@ impl World {
             wanted: fleet.wanted,
             locked,
             checked: true,
+            trouble: None,
             instances: instances.collect(),
         }
     }

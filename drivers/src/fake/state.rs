@@ -202,6 +202,7 @@ impl State {
             wanted: revision.wanted,
             locked: self.is_locked(id),
             checked: revision.is_checked(),
+            trouble: None,
             instances: revision.instances.clone(),
         })
     }

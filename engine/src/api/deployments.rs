@@ -35,9 +35,7 @@ pub(super) fn route(api: &Api, call: &Call, rest: &[&str]) -> Result<Answer, Ref
 /// Answers everything below `/v2/queue`.
 pub(super) fn route_queue(api: &Api, call: &Call, rest: &[&str]) -> Result<Answer, Refusal> {
     match (&call.method, rest) {
-        (&Method::GET, []) => Ok(Answer::ok(
-            &api.shell.read(World::queue_json),
-        )),
+        (&Method::GET, []) => Ok(Answer::ok(&api.shell.read(World::queue_json))),
         (&Method::DELETE, [app @ .., "delay"]) => {
             let app = AppId::from_segments(app.iter().copied());
             api.shell.change(|world, _| world.reset_delay(&app))?;

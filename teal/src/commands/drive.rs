@@ -10,8 +10,9 @@ use crate::show;
 use crate::store::{Past, ServiceLock, Store};
 use crate::systems::Systems;
 use anyhow::Context;
+use teal_core::action::Action;
 use teal_core::definition::Definition;
-use teal_core::journal::{Command, Event, Outcome};
+use teal_core::journal::{Command, Entry, Event, Outcome};
 use teal_core::name::{DeploymentId, PoolId, RevisionId, ServiceName};
 use teal_core::observation::PoolSighting;
 use teal_core::plan::{Found, Plan, Request, make};
@@ -160,52 +161,95 @@ async fn run(
     let end = runner.run(audience.as_mut()).await?;
     drop(audience);
     let journal = runner.journal();
-    if let Ok(report) = Report::of(&journal.entries) {
-        let path = journal.path().with_extension("report.json");
-        std::fs::write(&path, serde_json::to_vec_pretty(&report).context("report")?)
-            .with_context(|| format!("cannot write {}", path.display()))?;
-        tell_end(places, systems, &journal.plan, &report, &end).await;
-        if end != End::Interrupted {
+    if let Some(refusal) = refusal(&end, &journal.entries) {
+        return Err(refusal);
+    }
+    let report = Report::of(&journal.entries).map_err(anyhow::Error::new)?;
+    let path = journal.path().with_extension("report.json");
+    let text = serde_json::to_vec_pretty(&report).context("report")?;
+    std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    match &end {
+        End::Interrupted => tell_interrupted(&journal.plan.service),
+        End::Outcome(outcome) => {
+            tell_outcome(outcome, &report);
+            if places.output == Format::Text {
+                tell_addresses(systems, &journal.plan).await;
+            }
             printer::talk(style::dim(format!("report: {}", path.display())));
         }
     }
     Ok(end)
 }
 
-async fn tell_end(places: &Places, systems: &Systems, plan: &Plan, report: &Report, end: &End) {
-    let service = &plan.service;
-    let took = report.took(crate::clock::now());
-    match end {
-        End::Interrupted => {
-            printer::talk(format_args!(
-                "interrupted: {service} is in a safe state and serves as before"
-            ));
-            printer::talk(format_args!(
-                "hint: `teal resume {service}` goes on, `teal rollback {service}` undoes it"
-            ));
+/// Returns the refusal that a deployment ended with before anything ran: then it is not a rollback that a person should
+/// hear of, but who said no, and why.
+fn refusal(end: &End, entries: &[Entry]) -> Option<Failure> {
+    let End::Outcome(Outcome::RolledBack { .. }) = end else {
+        return None;
+    };
+    let intended = |seq: u64| {
+        let entry = entries.iter().find(|entry| entry.seq == seq)?;
+        if let Event::Intended { action } = &entry.event {
+            Some(action)
+        } else {
+            None
         }
-        End::Outcome(outcome) => {
-            printer::talk(format_args!("{} in {took}", show::outcome(outcome)));
-            if matches!(outcome, Outcome::Stuck { .. }) {
-                printer::talk(format_args!(
-                    "hint: `teal resume {service}` tries on, `teal rollback {service}` turns back, `teal force {service} --reason …` stops what does not drain"
-                ));
-            }
-            let pools = systems
-                .balancer
-                .observe(
-                    &plan
-                        .pools
-                        .iter()
-                        .map(|pool| pool.id.clone())
-                        .collect::<Vec<_>>(),
-                )
-                .await;
-            for pool in pools.unwrap_or_default() {
-                if let (Some(listen), Format::Text) = (&pool.listen, places.output) {
-                    printer::talk(format_args!("{} listens on {listen}", pool.id));
-                }
-            }
+    };
+    let mut refused = None;
+    for entry in entries {
+        if let Event::Performed { intent } = &entry.event
+            && matches!(intended(*intent), Some(Action::Instance(_)))
+        {
+            return None;
+        }
+        if let Event::Failed {
+            intent,
+            reason,
+            retry: false,
+        } = &entry.event
+        {
+            refused = Some((*intent, reason));
+        }
+    }
+    let (intent, reason) = refused?;
+    let (exit, hint) = match intended(intent)? {
+        Action::Pool(_) => (
+            Exit::Balancer,
+            "is the address in use? TEAL_LISTEN says where the service listens",
+        ),
+        Action::Instance(_) | Action::Mark(_) => (
+            Exit::Orchestrator,
+            "the orchestrator does not take this definition: mend what it names",
+        ),
+    };
+    Some(Failure::new(exit, format!("{reason}; nothing was changed")).hint(hint))
+}
+
+fn tell_interrupted(service: &ServiceName) {
+    printer::talk(format_args!(
+        "interrupted: {service} is in a safe state and serves as before"
+    ));
+    printer::talk(format_args!(
+        "hint: `teal resume {service}` goes on, `teal rollback {service}` undoes it"
+    ));
+}
+
+fn tell_outcome(outcome: &Outcome, report: &Report) {
+    let (service, took) = (&report.service, report.took(crate::clock::now()));
+    printer::talk(format_args!("{} in {took}", show::outcome(outcome)));
+    if matches!(outcome, Outcome::Stuck { .. }) {
+        printer::talk(format_args!(
+            "hint: `teal resume {service}` tries on, `teal rollback {service}` turns back, \
+             `teal force {service} --reason …` stops what does not drain"
+        ));
+    }
+}
+
+async fn tell_addresses(systems: &Systems, plan: &Plan) {
+    let ids: Vec<PoolId> = plan.pools.iter().map(|pool| pool.id.clone()).collect();
+    for pool in systems.balancer.observe(&ids).await.unwrap_or_default() {
+        if let Some(listen) = &pool.listen {
+            printer::talk(format_args!("{} listens on {listen}", pool.id));
         }
     }
 }

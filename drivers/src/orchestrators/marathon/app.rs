@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use teal_core::Moment;
 use teal_core::name::{Address, InstanceId, RevisionId};
 use teal_core::observation::{Health, InstanceSighting, Phase, RevisionSighting};
+use teal_core::report::short;
 
 /// `GET /v2/apps`.
 #[derive(Deserialize)]
@@ -37,6 +38,7 @@ pub(super) struct App {
     ip_address: Option<IpPerTask>,
     deployments: Option<Vec<Deployment>>,
     tasks: Option<Vec<Task>>,
+    last_task_failure: Option<TaskFailure>,
     tasks_staged: Option<u32>,
     tasks_running: Option<u32>,
 }
@@ -90,6 +92,31 @@ struct DiscoveryPort {
 #[derive(Deserialize)]
 struct Deployment {
     id: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TaskFailure {
+    state: Option<String>,
+    message: Option<String>,
+    task_id: Option<String>,
+}
+
+impl TaskFailure {
+    fn sentence(&self) -> String {
+        let state = self
+            .state
+            .as_deref()
+            .unwrap_or("TASK_FAILED")
+            .trim_start_matches("TASK_");
+        let task = self
+            .task_id
+            .as_deref()
+            .map(|id| short(&InstanceId::from(id)));
+        let task = task.unwrap_or_else(|| "an instance".to_owned());
+        let message = self.message.as_deref().unwrap_or("no reason given");
+        format!("{task} ended as {}: {message}", state.to_lowercase())
+    }
 }
 
 #[derive(Deserialize)]
@@ -186,6 +213,7 @@ impl App {
                 .as_ref()
                 .is_some_and(|them| !them.is_empty()),
             checked: self.checks() > 0,
+            trouble: self.last_task_failure.as_ref().map(TaskFailure::sentence),
             instances: tasks
                 .filter_map(|task| self.instance(task, clock))
                 .collect(),

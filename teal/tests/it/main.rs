@@ -1,0 +1,15 @@
+//! Scenarios: the real program, the real processes, real traffic. One file per family.
+//!
+//! Every scenario has a `teal up` of its own in a folder of its own ([`world::World`]) and drives it as a person or a
+//! script would: by commands, their exit codes, and what is there afterwards. Nothing in here knows the program's
+//! inside but the journal's lines, which are a format on disk.
+
+mod world;
+
+mod by_hand;
+mod crashes;
+mod deployments;
+mod gauges;
+mod mistakes;
+mod rollbacks;
+mod telling;

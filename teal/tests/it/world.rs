@@ -1,0 +1,247 @@
+//! A running `teal up` in a folder of its own, what can be asked of it, and what must be true of it.
+
+mod command;
+mod http;
+mod journal;
+mod load;
+mod oinker;
+mod relay;
+mod seen;
+mod time;
+
+pub(crate) use command::{Ran, Running, exit};
+pub(crate) use journal::Journal;
+pub(crate) use load::{Kind, Load};
+pub(crate) use oinker::Oinker;
+pub(crate) use relay::Relay;
+pub(crate) use seen::Everything;
+pub(crate) use time::eventually;
+
+use nix::sys::signal::Signal;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+use time::Turn;
+
+/// A running `teal up`. When it goes, everything must be gone that ran in it.
+pub(crate) struct World {
+    folder: TempDir,
+    up: Option<Running>,
+    /// Where Marathon's API is: `host:port`.
+    pub(crate) marathon: String,
+    /// Where the balancer's admin API is: `host:port`.
+    pub(crate) balancer: String,
+    _turn: Turn,
+}
+
+impl World {
+    /// Starts an empty world.
+    pub(crate) fn up() -> Self {
+        let turn = Turn::take();
+        let folder = TempDir::with_prefix("teal-it-").expect("a temporary folder");
+        std::fs::create_dir(folder.path().join("desk")).expect("a folder to work in");
+        let mut command = bare(folder.path());
+        command.arg("up").args([
+            "--listen",
+            "127.0.0.1:0",
+            "--balancer-listen",
+            "127.0.0.1:0",
+        ]);
+        let mut up = Running::start(command, None);
+        up.until_it_says("ready");
+        let said = up.said();
+        let address = |what: &str| {
+            let line = said
+                .lines()
+                .find(|line| line.starts_with(what))
+                .expect("its address");
+            let rest = line.split_once("http://").expect("a URL").1;
+            rest.split_whitespace()
+                .next()
+                .expect("host:port")
+                .to_owned()
+        };
+        let (marathon, balancer) = (address("engine"), address("balancer"));
+        Self {
+            folder,
+            up: Some(up),
+            marathon,
+            balancer,
+            _turn: turn,
+        }
+    }
+
+    /// Has BLUE running: this revision, well, with so many instances.
+    pub(crate) fn with_blue(self, revision: &str, instances: usize) -> Self {
+        self.with(&Oinker::new(revision).instances(instances))
+    }
+
+    /// Has BLUE running: this revision as it is.
+    pub(crate) fn with(self, oinker: &Oinker) -> Self {
+        self.deploy(oinker, &[]).exits(exit::DONE);
+        self
+    }
+
+    // ---- commands ------------------------------------------------------------------------------
+
+    /// Runs a command of the program to its end.
+    pub(crate) fn teal(&self, arguments: &[&str]) -> Ran {
+        self.start(arguments).ends()
+    }
+
+    /// Runs a command of the program with this on its standard input.
+    pub(crate) fn teal_reading(&self, stdin: &str, arguments: &[&str]) -> Ran {
+        Running::start(self.command(arguments), Some(stdin)).ends()
+    }
+
+    /// Starts a command of the program.
+    pub(crate) fn start(&self, arguments: &[&str]) -> Running {
+        Running::start(self.command(arguments), None)
+    }
+
+    /// Returns a command of the program that is told where things are, to be changed before it runs.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = bare(self.folder.path());
+        command.env("TEAL_MARATHON", format!("http://{}", self.marathon));
+        command.env("TEAL_BALANCER", format!("http://{}", self.balancer));
+        command.args(arguments);
+        command
+    }
+
+    /// Runs a line of sh, with these as `$1`, `$2`, …
+    pub(crate) fn sh(&self, line: &str, arguments: &[&str]) -> Ran {
+        let mut command = Command::new("/bin/sh");
+        command
+            .current_dir(self.desk())
+            .args(["-c", line, "sh"])
+            .args(arguments);
+        Running::start(command, None).ends()
+    }
+
+    /// Deploys a revision under its name.
+    pub(crate) fn deploy(&self, oinker: &Oinker, flags: &[&str]) -> Ran {
+        self.begin(oinker, flags).ends()
+    }
+
+    /// Begins to deploy a revision under its name.
+    pub(crate) fn begin(&self, oinker: &Oinker, flags: &[&str]) -> Running {
+        let file = self.write(oinker);
+        self.start(&[&["deploy", &file, "--revision", &oinker.revision], flags].concat())
+    }
+
+    /// Writes a definition to a file and returns its path.
+    pub(crate) fn write(&self, oinker: &Oinker) -> String {
+        let text = oinker.definition(&self.database()).to_string();
+        self.write_file(&format!("{}-oinker.json", oinker.revision), &text)
+    }
+
+    /// Writes a file into the folder that commands work in, and returns its path.
+    pub(crate) fn write_file(&self, name: &str, text: &str) -> String {
+        let path = self.desk().join(name);
+        std::fs::write(&path, text).expect("the folder can be written to");
+        path.display().to_string()
+    }
+
+    /// Begins to send traffic to the service.
+    pub(crate) fn load(&self, kind: Kind) -> Load {
+        Load::start(self, kind)
+    }
+
+    /// Stops the whole of `teal up` for a while, as a machine that hangs would be.
+    pub(crate) fn freeze(&self) {
+        self.up.as_ref().expect("it is up").signal(Signal::SIGSTOP);
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) {
+        self.up.as_ref().expect("it is up").signal(Signal::SIGCONT);
+    }
+
+    // ---- places --------------------------------------------------------------------------------
+
+    /// The folder that commands are run in.
+    pub(crate) fn desk(&self) -> PathBuf {
+        self.folder.path().join("desk")
+    }
+
+    /// The folder of journals and locks.
+    pub(crate) fn state(&self) -> PathBuf {
+        state_in(self.folder.path())
+    }
+
+    /// The state folder of another machine that uses the same orchestrator and balancer.
+    pub(crate) fn other_state(&self) -> PathBuf {
+        self.folder.path().join("other-state")
+    }
+
+    /// The database that all oinkers share.
+    pub(crate) fn database(&self) -> PathBuf {
+        self.folder.path().join("oinks.sqlite")
+    }
+
+    // ---- journals ------------------------------------------------------------------------------
+
+    /// Returns the journal of the latest deployment.
+    pub(crate) fn journal(&self) -> Journal {
+        Journal::all(&self.state())
+            .pop()
+            .expect("there was a deployment")
+    }
+
+    /// Returns the journal of the deployment that is the `count`th, once it is so far.
+    pub(crate) fn until_journal(
+        &self,
+        count: usize,
+        what: &str,
+        so_far: impl Fn(&Journal) -> bool,
+    ) -> Journal {
+        eventually(what, || {
+            Journal::all(&self.state())
+                .into_iter()
+                .nth(count - 1)
+                .filter(&so_far)
+        })
+    }
+
+    /// Waits with `teal wait` until the deployment under way has got somewhere.
+    pub(crate) fn wait_for(&self, what: &str) {
+        self.teal(&["wait", "oinker", "--for", what, "--timeout", "30s"])
+            .exits(exit::DONE);
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let Some(up) = self.up.take() else { return };
+        up.signal(Signal::SIGTERM);
+        if std::thread::panicking() {
+            // What went wrong is told already; here only nothing may be left behind.
+            up.kill();
+            seen::end_all_of(self.folder.path());
+            return;
+        }
+        up.ends().exits(exit::DONE);
+        let left = seen::commands_of(self.folder.path());
+        seen::end_all_of(self.folder.path());
+        assert!(
+            left.is_empty(),
+            "processes that outlived `teal up`: {left:#?}"
+        );
+    }
+}
+
+/// Returns a command of the program with a clean environment.
+fn bare(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_teal"));
+    command.env_clear();
+    command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+    command
+        .env("HOME", folder)
+        .env("TEAL_STATE_DIR", state_in(folder));
+    command.current_dir(folder.join("desk"));
+    command
+}
+
+fn state_in(folder: &Path) -> PathBuf {
+    folder.join("state")
+}
