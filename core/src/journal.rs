@@ -5,7 +5,7 @@
 
 mod state;
 
-pub use state::{Attempt, Direction, Force, IllegalEntry, State};
+pub use state::{Attempt, Direction, Force, IllegalEntry, Kill, State};
 
 use crate::action::Action;
 use crate::name::{InstanceId, Role};
@@ -54,6 +54,8 @@ pub enum Event {
         reason: String,
         /// Whether it is worth trying again.
         retry: bool,
+        /// What it may have done all the same.
+        effect: Effect,
     },
     /// The operator asked for something.
     Asked {
@@ -75,6 +77,16 @@ pub enum Event {
         /// How.
         outcome: Outcome,
     },
+}
+
+/// What an action that failed may have done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// Nothing: it was refused, or never asked for.
+    None,
+    /// Perhaps everything: the answer was lost.
+    Unknown,
 }
 
 /// What an operator can ask of a deployment under way.

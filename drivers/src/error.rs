@@ -1,6 +1,7 @@
 //! What can go wrong with a driven system, by what the caller can do about it.
 
 use std::fmt;
+use teal_core::journal::Effect;
 
 /// Why a system could not be asked, or did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -84,6 +85,21 @@ impl DriverError {
             | Self::Refused { .. }
             | Self::Unauthorized { .. }
             | Self::Unusable { .. } => false,
+        }
+    }
+
+    /// Returns what a change that ended with this may have done all the same.
+    #[must_use]
+    pub const fn effect(&self) -> Effect {
+        match self {
+            Self::Unreachable { .. } | Self::Busy { .. } | Self::Malformed { .. } => {
+                Effect::Unknown
+            }
+            Self::Locked { .. }
+            | Self::NotFound { .. }
+            | Self::Refused { .. }
+            | Self::Unauthorized { .. }
+            | Self::Unusable { .. } => Effect::None,
         }
     }
 

@@ -73,10 +73,15 @@ impl Body {
         }
     }
 
-    /// Returns how many bytes may be read without reading into the next message, at most `most`.
+    /// Returns how many bytes to read at once, at most `most`.
+    ///
+    /// That is one more than the body needs: a read that fills its buffer does not tell the
+    /// runtime that nothing is left, and the next wait would cost a system call more.
     pub(crate) fn read_limit(&self, most: usize) -> usize {
         match self {
-            Self::Length(rest) => usize::try_from(*rest).map_or(most, |rest| rest.min(most)),
+            Self::Length(rest) => {
+                usize::try_from(*rest).map_or(most, |rest| rest.saturating_add(1).min(most))
+            }
             Self::Chunked(_) | Self::UntilClose => most,
         }
     }

@@ -173,12 +173,13 @@ impl Runner {
             match self.perform(&action).await {
                 Ok(()) => self.write(Event::Performed { intent }, audience)?,
                 Err(error) => {
-                    let retry = error.is_retryable();
+                    let (retry, effect) = (error.is_retryable(), error.effect());
                     self.write(
                         Event::Failed {
                             intent,
                             reason: error.to_string(),
                             retry,
+                            effect,
                         },
                         audience,
                     )?;

@@ -128,7 +128,7 @@ impl Sides<'_> {
     /// Settled incoming instances; and, forward, outgoing ones that are needed to keep the floor.
     fn admissible(&self) -> Vec<&Instance> {
         let may_enter = |one: &&Instance| {
-            self.is_settled(one) && one.traffic != Traffic::Serving && !self.is_killed(&one.id)
+            self.is_settled(one) && one.traffic != Traffic::Serving && !self.is_killed(one)
         };
         let mut admit: Vec<&Instance> = Vec::new();
         if self.may_shift() {
@@ -271,10 +271,8 @@ impl Sides<'_> {
             return Vec::new();
         }
         let waits_for_stop = |one: &Instance| {
-            self.state
-                .killed
-                .get(&one.id)
-                .is_some_and(|at| self.now.since(*at) < KILL_AGAIN)
+            let kill = self.state.killed.get(&one.id);
+            kill.is_some_and(|kill| !kill.unsure && self.now.since(kill.last) < KILL_AGAIN)
         };
         let admit = self.admissible();
         let goes_back = |one: &Instance| admit.iter().any(|entering| entering.id == one.id);

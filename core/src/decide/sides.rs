@@ -1,11 +1,13 @@
 //! The four things a decision is made from, seen from the direction of travel: what is coming, what is leaving.
 
 use crate::journal::State;
-use crate::name::InstanceId;
 use crate::observation::{Instance, Observation, Pending, Phase, Traffic};
 use crate::plan::Plan;
 use crate::settings::Gate;
-use crate::time::Moment;
+use crate::time::{Moment, Span};
+
+/// What runs this long after it was told to stop was never told.
+const SURVIVED: Span = Span::minutes(1);
 
 pub(super) struct Sides<'a> {
     pub(super) plan: &'a Plan,
@@ -23,6 +25,10 @@ impl Sides<'_> {
         self.seen.instances(self.outgoing_role())
     }
 
+    fn is_incoming(&self, one: &Instance) -> bool {
+        self.incoming().any(|other| other.id == one.id)
+    }
+
     /// How many incoming instances are healthy and serving.
     pub(super) fn incoming_capacity(&self) -> usize {
         self.incoming().filter(|one| one.is_capacity()).count()
@@ -32,15 +38,20 @@ impl Sides<'_> {
         one.is_settled(self.plan.settings.min_healthy_time, self.now)
     }
 
-    pub(super) fn is_killed(&self, id: &InstanceId) -> bool {
-        self.state.killed.contains_key(id)
+    /// Told to stop, so it gets no traffic again. Going back, one that still runs long after it was told is taken for
+    /// one that the word never reached: BLUE has to come back.
+    pub(super) fn is_killed(&self, one: &Instance) -> bool {
+        let kill = self.state.killed.get(&one.id);
+        kill.is_some_and(|kill| {
+            let survived = one.phase == Phase::Running && self.now.since(kill.last) >= SURVIVED;
+            !(self.state.is_back() && self.is_incoming(one) && survived)
+        })
     }
 
     /// Leaving, alive, out of the pool, and not told to stop yet.
     pub(super) fn draining(&self) -> impl Iterator<Item = &Instance> {
-        self.outgoing().filter(|one| {
-            !one.is_in_pool() && one.phase != Phase::Stopping && !self.is_killed(&one.id)
-        })
+        self.outgoing()
+            .filter(|one| !one.is_in_pool() && one.phase != Phase::Stopping && !self.is_killed(one))
     }
 
     pub(super) fn is_drained(&self, one: &Instance) -> bool {

@@ -252,17 +252,10 @@ impl Sides<'_> {
     }
 
     fn stopping(&self) -> Option<Waiting> {
-        let dying = |one: &&Instance| self.is_killed(&one.id) || one.phase == Phase::Stopping;
-        let first = self
-            .outgoing()
-            .filter(dying)
-            .min_by_key(|one| self.state.killed.get(&one.id))?;
-        let killed = self
-            .state
-            .killed
-            .get(&first.id)
-            .copied()
-            .unwrap_or(self.state.acted_at);
+        let dying = |one: &&Instance| self.is_killed(one) || one.phase == Phase::Stopping;
+        let told = |one: &Instance| self.state.killed.get(&one.id).map(|kill| kill.first);
+        let first = self.outgoing().filter(dying).min_by_key(|one| told(one))?;
+        let killed = told(first).unwrap_or(self.state.acted_at);
         let count = self.outgoing().filter(dying).count();
         let text = format!(
             "{count} {} {} told to stop {} not gone yet",

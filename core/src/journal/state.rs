@@ -1,6 +1,6 @@
 //! The fold of a journal: all that decisions remember.
 
-use super::{Command, Entry, Event, Outcome};
+use super::{Command, Effect, Entry, Event, Outcome};
 use crate::action::{Action, InstanceAction, Mark, PoolAction};
 use crate::name::InstanceId;
 use crate::plan::Plan;
@@ -42,6 +42,17 @@ pub struct Attempt {
     pub count: u32,
 }
 
+/// What was done to stop an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kill {
+    /// When it was told first.
+    pub first: Moment,
+    /// When it was told last.
+    pub last: Moment,
+    /// Whether it is not known that the last word reached it.
+    pub unsure: bool,
+}
+
 /// All that decisions remember.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
@@ -73,8 +84,8 @@ pub struct State {
     pub served: BTreeSet<InstanceId>,
     /// Instances that teal took out of the pool, and when.
     pub withdrawn: BTreeMap<InstanceId, Moment>,
-    /// Instances that teal told to stop, and when first.
-    pub killed: BTreeMap<InstanceId, Moment>,
+    /// Instances that teal told to stop.
+    pub killed: BTreeMap<InstanceId, Kill>,
     /// Instances whose drain deadline has been announced as passed.
     pub overdue: BTreeSet<InstanceId>,
     /// Recent tries, by [`Action::key`].
@@ -85,7 +96,8 @@ pub struct State {
     pub last_failure: Option<String>,
     /// How it ended.
     pub outcome: Option<Outcome>,
-    intents: BTreeMap<u64, String>,
+    /// Kills that are announced and not answered, by entry.
+    open_kills: BTreeMap<u64, Vec<InstanceId>>,
 }
 
 /// An entry that cannot follow what was before it.
@@ -139,7 +151,7 @@ impl State {
             refused: None,
             last_failure: None,
             outcome: None,
-            intents: BTreeMap::new(),
+            open_kills: BTreeMap::new(),
         };
         Ok((Plan::clone(plan), state))
     }
@@ -180,14 +192,15 @@ impl State {
             Event::Begun { .. } => return Err(illegal(entry.seq, "a deployment begins once")),
             Event::Intended { action } => self.intended(entry, action),
             Event::Performed { intent } => {
-                self.intents.remove(intent);
+                self.open_kills.remove(intent);
             }
             Event::Failed {
                 intent,
                 reason,
                 retry,
+                effect,
             } => {
-                self.intents.remove(intent);
+                self.failed(*intent, *effect);
                 self.last_failure = Some(reason.clone());
                 if !retry {
                     self.refused = Some(reason.clone());
@@ -195,7 +208,10 @@ impl State {
             }
             Event::Asked { command } => self.asked(entry.at, command),
             Event::Seen { .. } => {}
-            Event::Resumed { .. } => self.unstick(entry.at),
+            Event::Resumed { .. } => {
+                self.doubt_open_kills();
+                self.unstick(entry.at);
+            }
             Event::Ended { outcome } => self.outcome = Some(outcome.clone()),
         }
         self.seq = entry.seq;
@@ -213,12 +229,11 @@ impl State {
         let at = entry.at;
         self.acted_at = at;
         match action {
-            Action::Instance(action) => self.instance_action(at, action),
+            Action::Instance(action) => self.instance_action(entry.seq, at, action),
             Action::Pool(action) => self.pool_action(at, action),
             Action::Mark(mark) => return self.mark(at, mark),
         }
         let key = action.key();
-        self.intents.insert(entry.seq, key.clone());
         let fresh = Attempt {
             first: at,
             last: at,
@@ -234,15 +249,50 @@ impl State {
             .retain(|_, attempt| at.since(attempt.last) <= TRIES_END);
     }
 
-    fn instance_action(&mut self, at: Moment, action: &InstanceAction) {
+    fn instance_action(&mut self, seq: u64, at: Moment, action: &InstanceAction) {
         match action {
             InstanceAction::Scale { .. } => self.launched_at = at,
             InstanceAction::Kill { victims, .. } => {
-                for victim in victims {
-                    self.killed.entry(victim.instance.clone()).or_insert(at);
+                let ids: Vec<_> = victims
+                    .iter()
+                    .map(|victim| victim.instance.clone())
+                    .collect();
+                for id in &ids {
+                    let fresh = Kill {
+                        first: at,
+                        last: at,
+                        unsure: false,
+                    };
+                    let kill = self.killed.entry(id.clone()).or_insert(fresh);
+                    (kill.last, kill.unsure) = (at, false);
                 }
+                self.open_kills.insert(seq, ids);
             }
             InstanceAction::Create { .. } | InstanceAction::Remove { .. } => {}
+        }
+    }
+
+    /// A kill that certainly did not happen is forgotten; one that may have is said again soon, and what it was said of
+    /// gets no traffic again.
+    fn failed(&mut self, intent: u64, effect: Effect) {
+        for id in self.open_kills.remove(&intent).unwrap_or_default() {
+            let Some(kill) = self.killed.get_mut(&id) else {
+                continue;
+            };
+            if effect == Effect::None && kill.first == kill.last {
+                self.killed.remove(&id);
+            } else {
+                kill.unsure = true;
+            }
+        }
+    }
+
+    /// The process that announced them is gone: whether they were said is not known.
+    fn doubt_open_kills(&mut self) {
+        for id in std::mem::take(&mut self.open_kills).into_values().flatten() {
+            if let Some(kill) = self.killed.get_mut(&id) {
+                kill.unsure = true;
+            }
         }
     }
 

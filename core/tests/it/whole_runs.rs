@@ -53,7 +53,7 @@ fn assert_clean_end(world: &World, outcome: &Outcome, blue: u32) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn in_a_world_without_faults_every_deployment_completes(
@@ -103,6 +103,23 @@ proptest! {
         world.ask(Command::Rollback { reason: "the operator asked".to_owned() });
 
         let outcome = run_to_the_end(&mut world, 0);
+
+        prop_assert!(matches!(outcome, Outcome::RolledBack { .. }), "{outcome:?}");
+        assert_clean_end(&world, &outcome, blue);
+    }
+
+    #[test]
+    fn a_rollback_in_a_world_that_stops_failing_ends_with_blue_at_its_full_count(
+        blue in 1_u32..5, set in any_settings(), seed: u64, chaos in 1_u64..60, at in 0_usize..300,
+    ) {
+        let mut world = World::new(blue, &set, seed);
+        world.chaos = chaos;
+        if matches!(world.run(at), Some(Outcome::Completed | Outcome::RolledBack { .. })) {
+            return Ok(());
+        }
+        world.ask(Command::Rollback { reason: "the operator asked".to_owned() });
+
+        let outcome = run_to_the_end(&mut world, 200);
 
         prop_assert!(matches!(outcome, Outcome::RolledBack { .. }), "{outcome:?}");
         assert_clean_end(&world, &outcome, blue);

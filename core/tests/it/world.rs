@@ -5,7 +5,7 @@ use teal_core::action::{Action, InstanceAction, KillReason, PoolAction};
 use teal_core::decide::{Decision, decide};
 use teal_core::definition::{Definition, PendingSource};
 use teal_core::evidence::Evidence;
-use teal_core::journal::{Command, Entry, Event, Outcome, State};
+use teal_core::journal::{Command, Effect, Entry, Event, Outcome, State};
 use teal_core::name::{Address, DeploymentId, InstanceId, PoolId, RevisionId, Role};
 use teal_core::observation::{
     EndpointSighting, EndpointState, Health, InstanceSighting, Observation, Pending,
@@ -364,6 +364,7 @@ impl World {
                     intent,
                     reason: "timed out".to_owned(),
                     retry: true,
+                    effect: Effect::Unknown,
                 });
                 return;
             }
@@ -375,6 +376,7 @@ impl World {
                         intent,
                         reason,
                         retry: true,
+                        effect: Effect::None,
                     });
                     return;
                 }
@@ -383,6 +385,7 @@ impl World {
                         intent,
                         reason: "lost".to_owned(),
                         retry: true,
+                        effect: Effect::Unknown,
                     });
                     return;
                 }

@@ -206,6 +206,7 @@ fn refusal(end: &End, entries: &[Entry]) -> Option<Failure> {
             intent,
             reason,
             retry: false,
+            ..
         } = &entry.event
         {
             refused = Some((*intent, reason));
