@@ -13,6 +13,7 @@ pub mod definition;
 pub mod evidence;
 pub mod invariants;
 pub mod journal;
+pub mod keep;
 pub mod name;
 pub mod observation;
 pub mod plan;

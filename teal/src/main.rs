@@ -6,6 +6,7 @@ mod commands;
 mod failure;
 mod interrupt;
 mod journal_file;
+mod keeper;
 mod load;
 mod oinker;
 mod printer;

@@ -1,16 +1,16 @@
 //! `teal doctor`: is everything there that a deployment needs?
 
-use super::drive;
 use crate::failure::{Exit, Failure};
 use crate::printer::{self, Format, style};
 use crate::settings::Places;
 use crate::store::Store;
 use crate::systems;
+use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
-use teal_core::name::ServiceName;
-use teal_drivers::{Balancer, DriverError};
+use teal_core::name::PoolId;
+use teal_drivers::Balancer;
 
 /// Check that everything is there that a deployment needs
 #[derive(Debug, Args)]
@@ -18,31 +18,49 @@ pub(crate) struct DoctorArgs {}
 
 #[derive(Debug, Serialize)]
 struct Check {
-    what: String,
+    what: &'static str,
     ok: bool,
     found: String,
     hint: Option<String>,
+    /// The exit code that it asks for when it has failed.
     #[serde(skip)]
-    exit: ExitIfFailed,
+    exit: Exit,
 }
 
-/// The exit code that a failed check asks for.
-#[derive(Debug, Clone, Copy)]
-struct ExitIfFailed(Exit);
+impl Check {
+    fn new(what: &'static str, exit: Exit, came: Result<String, Failure>) -> Self {
+        match came {
+            Ok(found) => Self {
+                what,
+                ok: true,
+                found,
+                hint: None,
+                exit,
+            },
+            Err(failure) => Self {
+                what,
+                ok: false,
+                found: failure.what,
+                hint: failure.hint,
+                exit,
+            },
+        }
+    }
+}
 
 /// Runs `teal doctor`.
 pub(crate) async fn run(places: &Places, _: DoctorArgs) -> Result<Exit, Failure> {
-    let checks = vec![
-        state_dir(places),
-        marathon(places).await,
-        balancer(places).await,
+    let checks = [
+        Check::new("state folder", Exit::Internal, state_dir(places)),
+        Check::new("orchestrator", Exit::Orchestrator, marathon(places).await),
+        Check::new("balancer", Exit::Balancer, balancer(places).await),
     ];
     match places.output {
         Format::Json => printer::json(&checks),
         Format::Text => checks.iter().for_each(print),
     }
     let failed = checks.iter().find(|check| !check.ok);
-    Ok(failed.map_or(Exit::Done, |check| check.exit.0))
+    Ok(failed.map_or(Exit::Done, |check| check.exit))
 }
 
 fn print(check: &Check) {
@@ -57,132 +75,54 @@ fn print(check: &Check) {
     }
 }
 
-fn state_dir(places: &Places) -> Check {
-    let what = "state folder".to_owned();
+fn state_dir(places: &Places) -> Result<String, Failure> {
     let found = places.state_dir.display().to_string();
-    let exit = ExitIfFailed(Exit::Internal);
-    let usable = Store::open(&places.state_dir).and_then(|store| {
-        let probe = store.root().join(format!(".doctor-{}", std::process::id()));
-        std::fs::write(&probe, b"ok")?;
-        std::fs::remove_file(&probe)?;
-        Ok(store.all().1)
-    });
-    match usable {
-        Ok(damaged) if damaged.is_empty() => Check {
-            what,
-            ok: true,
-            found,
-            hint: None,
-            exit,
-        },
-        Ok(damaged) => {
-            let found = format!(
-                "{found}: {}",
-                damaged
-                    .iter()
-                    .map(|error| format!("{error:#}"))
-                    .collect::<Vec<_>>()
-                    .join("; ")
-            );
-            Check {
-                what,
-                ok: false,
-                found,
-                hint: Some(
-                    "move the damaged journal away once you know what it was about".to_owned(),
-                ),
-                exit,
-            }
-        }
-        Err(error) => {
-            let hint = Some("name another one with --state-dir".to_owned());
-            Check {
-                what,
-                ok: false,
-                found: format!("{found}: {error:#}"),
-                hint,
-                exit,
-            }
-        }
+    let store = Store::open(&places.state_dir)?;
+    let probe = store.root().join(format!(".doctor-{}", std::process::id()));
+    std::fs::write(&probe, b"ok")
+        .and_then(|()| std::fs::remove_file(&probe))
+        .with_context(|| format!("cannot write into {found}"))?;
+    let damaged: Vec<String> = store
+        .all()
+        .1
+        .iter()
+        .map(|error| format!("{error:#}"))
+        .collect();
+    if damaged.is_empty() {
+        return Ok(found);
     }
+    Err(Failure::new(Exit::Internal, damaged.join("; "))
+        .hint("move the damaged journal away once you know what it was about"))
 }
 
-async fn marathon(places: &Places) -> Check {
-    let what = "orchestrator".to_owned();
-    let exit = ExitIfFailed(Exit::Orchestrator);
-    let info = async {
-        let marathon = systems::marathon(places)?;
-        marathon
-            .client()
-            .get("/v2/info")
-            .await
-            .map_err(|error| Failure::orchestrator(&error))
+async fn marathon(places: &Places) -> Result<String, Failure> {
+    let marathon = systems::marathon(places)?;
+    let info = marathon.client().get("/v2/info").await;
+    let info = info.map_err(|error| Failure::orchestrator(&error))?;
+    let text = |name: &str| {
+        info.get(name)
+            .and_then(Value::as_str)
+            .unwrap_or("?")
+            .to_owned()
     };
-    match info.await {
-        Ok(info) => {
-            let text = |name: &str| {
-                info.get(name)
-                    .and_then(Value::as_str)
-                    .unwrap_or("?")
-                    .to_owned()
-            };
-            let found = format!(
-                "{} {} at {}",
-                text("name"),
-                text("version"),
-                places.marathon
-            );
-            Check {
-                what,
-                ok: true,
-                found,
-                hint: None,
-                exit,
-            }
-        }
-        Err(failure) => Check {
-            what,
-            ok: false,
-            found: failure.what,
-            hint: failure.hint,
-            exit,
-        },
-    }
+    Ok(format!(
+        "{} {} at {}",
+        text("name"),
+        text("version"),
+        places.marathon
+    ))
 }
 
-async fn balancer(places: &Places) -> Check {
-    let what = "balancer".to_owned();
-    let exit = ExitIfFailed(Exit::Balancer);
-    let asked = async {
-        let balancer = systems::balancer(places)?;
-        let pool =
-            teal_core::name::PoolId::from(drive::new_id(&ServiceName::from("doctor")).as_str());
-        balancer
-            .observe(&[pool])
-            .await
-            .map_err(|error: DriverError| Failure::balancer(&error))?;
-        Ok::<_, Failure>(balancer.capabilities())
-    };
-    match asked.await {
-        Ok(can) => {
-            let found = format!(
-                "at {}; tells in-flight: {}, changes a pool in one step: {}",
-                places.balancer, can.in_flight, can.atomic_change
-            );
-            Check {
-                what,
-                ok: true,
-                found,
-                hint: None,
-                exit,
-            }
-        }
-        Err(failure) => Check {
-            what,
-            ok: false,
-            found: failure.what,
-            hint: failure.hint,
-            exit,
-        },
-    }
+async fn balancer(places: &Places) -> Result<String, Failure> {
+    let balancer = systems::balancer(places)?;
+    let pool = PoolId::from("doctor-asks-for-a-pool-that-is-not-there");
+    balancer
+        .observe(&[pool])
+        .await
+        .map_err(|error| Failure::balancer(&error))?;
+    let can = balancer.capabilities();
+    Ok(format!(
+        "at {}; tells in-flight: {}, changes a pool in one step: {}",
+        places.balancer, can.in_flight, can.atomic_change
+    ))
 }

@@ -2,8 +2,11 @@
 
 use crate::failure::{Exit, Failure};
 use crate::interrupt::Interrupt;
+use crate::keeper;
 use crate::printer::{self, style};
 use crate::settings::Places;
+use crate::store::Store;
+use crate::systems::Systems;
 use anyhow::Context;
 use clap::Args;
 use std::net::SocketAddr;
@@ -102,7 +105,16 @@ pub(crate) async fn run(places: &Places, args: UpArgs) -> Result<Exit, Failure> 
         places.state_dir.display()
     )));
     printer::talk("ready; Ctrl-C stops everything that runs here");
-    interrupt.wanted().await;
+    let places = Places {
+        marathon: format!("http://{}", pair.engine.address()),
+        balancer: format!("http://{}", pair.proxy.admin_address()),
+        ..places.clone()
+    };
+    let keeper = keeper::run(Systems::connect(&places)?, Store::open(&places.state_dir)?);
+    tokio::select! {
+        () = interrupt.wanted() => {}
+        () = keeper => {}
+    }
     printer::talk("stopping: requests under way finish, then every task is told to stop");
     pair.stop().await;
     Ok(Exit::Done)

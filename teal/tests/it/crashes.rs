@@ -1,1 +1,377 @@
-//! To come.
+//! The deployer may be killed at any instant, and the systems may be away: the next one ends it as if nothing had been.
+
+use crate::world::{Journal, Kind, Oinker, Ran, Relay, Running, World, eventually, exit};
+use nix::sys::signal::Signal;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+// ---- killed ------------------------------------------------------------------------------------
+
+#[test]
+fn a_rolling_deployment_killed_at_any_moment_is_completed_by_resume() {
+    let world = World::up().with_blue("start", 3);
+
+    let moments = spread_over(&world, &[]);
+
+    survives_kills(&world, &[], &moments);
+}
+
+#[test]
+fn a_switch_killed_at_any_moment_is_completed_by_resume() {
+    let world = World::up().with_blue("start", 3);
+    let flags = ["--strategy", "switch", "--keep-blue", "300ms"];
+
+    let moments = spread_over(&world, &flags);
+
+    survives_kills(&world, &flags, &moments);
+}
+
+#[test]
+fn a_resume_may_be_killed_as_well() {
+    let world = World::up().with_blue("a", 3);
+    let load = world.load(Kind::Requests);
+    let mut deployer = world.begin(&Oinker::new("b"), &[]);
+
+    for lines in [8, 16, 24, 32] {
+        world.until_journal(2, "so many lines", |it| it.entries.len() >= lines);
+        deployer.kill();
+        deployer = world.start(&["resume", "oinker"]);
+    }
+
+    deployer.ends().exits(exit::DONE);
+    world.serves_only("b", 3);
+    load.lost_nothing();
+}
+
+#[test]
+fn a_killed_deployment_can_be_rolled_back() {
+    let world = World::up().with_blue("a", 3);
+    let load = world.load(Kind::Requests);
+    killed(&world, "a BLUE is stopped", |it| {
+        it.instance_actions().contains(&"kill blue".to_owned())
+    });
+
+    world
+        .teal(&["rollback", "oinker"])
+        .exits(exit::DONE)
+        .says("rolled back: ");
+
+    world.serves_only("a", 3);
+    load.lost_nothing();
+}
+
+#[test]
+fn a_line_that_was_cut_off_in_the_journal_is_no_hindrance() {
+    let world = World::up().with_blue("a", 2);
+    let journal = killed(&world, "GREEN has traffic", |it| {
+        !it.pool_changes().is_empty()
+    });
+    let mut file = std::fs::OpenOptions::new()
+        .append(true)
+        .open(&journal.path)
+        .expect("it is there");
+    file.write_all(b"0badcafe {\"seq\":99,\"at\":1")
+        .expect("it can be written to");
+
+    world.teal(&["resume", "oinker"]).exits(exit::DONE);
+
+    world.serves_only("b", 2);
+    assert_eq!(world.journal().outcome(), "completed");
+}
+
+#[test]
+fn a_journal_damaged_in_its_middle_is_refused_and_doctor_names_the_line() {
+    let world = World::up().with_blue("a", 2);
+    let journal = killed(&world, "GREEN has traffic", |it| {
+        !it.pool_changes().is_empty()
+    });
+    let text = std::fs::read_to_string(&journal.path).expect("it is text");
+    let second = text.find('\n').expect("it has lines") + 20;
+    let damaged = [&text[..second], "?", &text[second + 1..]].concat();
+    std::fs::write(&journal.path, &damaged).expect("it can be written to");
+
+    let doctor = world.teal(&["doctor"]);
+    world
+        .teal(&["history"])
+        .exits(exit::DONE)
+        .says("is damaged at line 2");
+
+    doctor.prints("is damaged at line 2").prints("hint: ");
+    std::fs::write(&journal.path, text).expect("it can be written to");
+    world.teal(&["resume", "oinker"]).exits(exit::DONE);
+    world.serves_only("b", 2);
+}
+
+#[test]
+fn nothing_else_is_deployed_before_a_killed_deployment_has_ended() {
+    let world = World::up().with_blue("a", 2);
+    let journal = killed(&world, "GREEN has traffic", |it| {
+        !it.pool_changes().is_empty()
+    });
+
+    let ran = world.deploy(&Oinker::new("c"), &[]).exits(exit::LOCKED);
+
+    ran.says(journal.id())
+        .says("`teal resume oinker` goes on with it")
+        .says("hint: ");
+    world.teal(&["resume"]).exits(exit::DONE);
+    world.serves_only("b", 2);
+}
+
+// ---- from another machine ----------------------------------------------------------------------
+
+#[test]
+fn another_machine_completes_what_a_dead_one_began() {
+    let world = World::up().with_blue("a", 3);
+    let load = world.load(Kind::Requests);
+    killed(&world, "a BLUE is stopped", |it| {
+        it.instance_actions().contains(&"kill blue".to_owned())
+    });
+
+    let ran = elsewhere(&world, &["resume", "oinker"]).exits(exit::DONE);
+
+    ran.says("was begun elsewhere; going on from what GREEN carries");
+    world.serves_only("b", 3);
+    load.lost_nothing();
+    // The first machine comes back and finds its deployment done.
+    world.teal(&["resume", "oinker"]).exits(exit::DONE);
+    world.serves_only("b", 3);
+}
+
+#[test]
+fn another_machine_rolls_back_what_a_dead_one_began() {
+    let world = World::up().with_blue("a", 3);
+    let load = world.load(Kind::Requests);
+    killed(&world, "a BLUE is stopped", |it| {
+        it.instance_actions().contains(&"kill blue".to_owned())
+    });
+
+    elsewhere(&world, &["rollback", "oinker"]).exits(exit::DONE);
+
+    world.serves_only("a", 3);
+    load.lost_nothing();
+}
+
+// ---- two at once -------------------------------------------------------------------------------
+
+#[test]
+fn a_second_deployer_is_told_who_holds_the_service() {
+    let world = World::up().with_blue("a", 1);
+    let first = world.begin(&Oinker::new("b").slow_to_start(), &[]);
+    let journal = world.until_journal(2, "it has begun", |it| !it.entries.is_empty());
+
+    let second = world.deploy(&Oinker::new("c"), &[]).exits(exit::LOCKED);
+
+    let process = format!("process {}", first.id());
+    second
+        .says("nothing was changed")
+        .says(journal.id())
+        .says(&process)
+        .says("hint: ");
+    assert!(!world.apps().contains("/oinker-c"));
+    world.teal(&["rollback", "oinker"]).exits(exit::DONE);
+    first.ends().exits(exit::ROLLED_BACK);
+}
+
+// ---- Ctrl-C ------------------------------------------------------------------------------------
+
+#[test]
+fn an_interrupted_deployment_leaves_a_safe_state_and_says_how_to_go_on() {
+    let world = World::up().with_blue("a", 3);
+    let load = world.load(Kind::Requests);
+    let deploy = world.begin(&Oinker::new("b"), &[]);
+    world.until_journal(2, "GREEN has traffic", |it| !it.pool_changes().is_empty());
+
+    deploy.signal(Signal::SIGINT);
+    let ran = deploy.ends().exits(exit::INTERRUPTED);
+
+    ran.says("`teal resume oinker` goes on")
+        .says("`teal rollback oinker` undoes it");
+    world
+        .teal(&["resume", "oinker"])
+        .exits(exit::DONE)
+        .says("completed");
+    world.serves_only("b", 3);
+    load.lost_nothing();
+}
+
+#[test]
+fn an_interrupted_deployment_can_be_told_before_anybody_goes_on_with_it() {
+    let world = World::up().with_blue("a", 1);
+    let deploy = world.begin(&Oinker::new("b"), &["--gates", "shift"]);
+    world.wait_for("gate");
+    deploy.signal(Signal::SIGTERM);
+    deploy.ends().exits(exit::INTERRUPTED);
+
+    world.teal(&["pause", "oinker"]).exits(exit::DONE);
+    world.wait_for("paused");
+    world.teal(&["rollback", "oinker"]).exits(exit::DONE);
+
+    world.serves_only("a", 1);
+}
+
+#[test]
+fn a_second_interrupt_does_not_wait_for_an_answer() {
+    let world = World::up().with_blue("a", 1);
+    let relay = Relay::losing(&world.balancer, "POST /v1/pools/oinker/change");
+    let file = world.write(&Oinker::new("b"));
+    let mut command = world.command(&["deploy", &file, "--revision", "b"]);
+    command.env("TEAL_BALANCER", format!("http://{}", relay.address));
+    let mut deploy = Running::start(command, None);
+    eventually("a request is lost", || (relay.lost() > 0).then_some(()));
+
+    let began = Instant::now();
+    eventually("it leaves", || {
+        let is_running = deploy.is_running();
+        if is_running {
+            deploy.signal(Signal::SIGINT);
+        }
+        (!is_running).then_some(())
+    });
+
+    assert!(
+        began.elapsed() < Duration::from_secs(15),
+        "far less than a call may take"
+    );
+    deploy.ends().exits(exit::INTERRUPTED);
+    world.teal(&["resume", "oinker"]).exits(exit::DONE);
+    world.serves_only("b", 1);
+}
+
+// ---- systems that are away, instances that die -------------------------------------------------
+
+#[test]
+fn an_orchestrator_that_is_away_for_a_while_is_waited_for() {
+    is_waited_for(
+        |world| &world.marathon,
+        "TEAL_MARATHON",
+        "the orchestrator cannot be seen",
+    );
+}
+
+#[test]
+fn a_balancer_that_is_away_for_a_while_is_waited_for() {
+    is_waited_for(
+        |world| &world.balancer,
+        "TEAL_BALANCER",
+        "the balancer cannot be seen",
+    );
+}
+
+#[test]
+fn a_blue_that_dies_by_itself_does_not_stop_the_deployment() {
+    let world = World::up().with_blue("a", 3);
+    let deploy = world.begin(&Oinker::new("b").env("OINKER_START_DELAY_MS", "700"), &[]);
+    world.until_journal(2, "GREEN is launched", |it| {
+        it.instance_actions().len() >= 2
+    });
+
+    kill_one(&world, "oinker-a.");
+
+    deploy.ends().exits(exit::DONE);
+    world.serves_only("b", 3);
+}
+
+#[test]
+fn a_green_that_dies_in_the_pool_is_replaced() {
+    let world = World::up().with_blue("a", 3);
+    let deploy = world.begin(&Oinker::new("b"), &[]);
+    world.until_journal(2, "GREEN has traffic", |it| !it.pool_changes().is_empty());
+
+    kill_one(&world, "oinker-b.");
+
+    deploy.ends().exits(exit::DONE);
+    world.serves_only("b", 3);
+}
+
+// ---- helpers -----------------------------------------------------------------------------------
+
+/// Deploys once without a mishap, and returns five moments, as numbers of journal lines, that are spread over it.
+fn spread_over(world: &World, flags: &[&str]) -> Vec<usize> {
+    world.deploy(&Oinker::new("calm"), flags).exits(exit::DONE);
+    let lines = world.journal().entries.len() - 3;
+    // Knuth's MMIX generator: the same moments in every run, none of them chosen.
+    let mut seed = 20_261_122_u64;
+    let mut random = |below: usize| {
+        seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(seed >> 33).expect("31 bits") % below
+    };
+    (0..5)
+        .map(|fifth| 1 + fifth * lines / 5 + random(lines / 5))
+        .collect()
+}
+
+/// Begins a deployment for each moment, kills the deployer then, and has another process go on.
+fn survives_kills(world: &World, flags: &[&str], moments: &[usize]) {
+    let load = world.load(Kind::Everything);
+    for (index, lines) in moments.iter().enumerate() {
+        let green = Oinker::new(&format!("g{index}"));
+        let deployer = world.begin(&green, flags);
+        let number = index + 3;
+        world.until_journal(number, &format!("{lines} lines"), |it| {
+            it.entries.len() >= *lines
+        });
+        let said = deployer.kill();
+
+        let resumed = world.teal(&["resume", "oinker"]);
+
+        assert_eq!(
+            resumed.code(),
+            Some(exit::DONE),
+            "killed after {lines} lines: {said}\n{resumed:#?}"
+        );
+        world.serves_only(&green.revision, 3);
+    }
+    load.lost_nothing().was_of_every_kind();
+}
+
+/// Begins to replace what runs by `b`, and kills the deployer when it is so far.
+fn killed(world: &World, what: &str, so_far: impl Fn(&Journal) -> bool) -> Journal {
+    let deployer = world.begin(&Oinker::new("b"), &[]);
+    world.until_journal(2, what, so_far);
+    deployer.kill();
+    assert!(
+        world.journal().outcome().is_null(),
+        "it was killed before its end"
+    );
+    world.journal()
+}
+
+/// Runs a command as another machine would: with a state folder of its own.
+fn elsewhere(world: &World, arguments: &[&str]) -> Ran {
+    let mut command = world.command(arguments);
+    command.env("TEAL_STATE_DIR", world.other_state());
+    Running::start(command, None).ends()
+}
+
+fn is_waited_for(place: impl Fn(&World) -> &String, variable: &str, told: &str) {
+    let world = World::up().with_blue("a", 2);
+    let load = world.load(Kind::Requests);
+    let relay = Relay::to(place(&world));
+    let file = world.write(&Oinker::new("b"));
+    let mut command = world.command(&["deploy", &file, "--revision", "b"]);
+    command.env(variable, format!("http://{}", relay.address));
+    let mut deploy = Running::start(command, None);
+    world.until_journal(2, "GREEN has traffic", |it| !it.pool_changes().is_empty());
+
+    relay.cut();
+    deploy.until_it_says(told);
+    relay.mend();
+
+    deploy.ends().exits(exit::DONE);
+    world.serves_only("b", 2);
+    load.lost_nothing();
+}
+
+/// Kills one process of a revision, as a crash of it would.
+fn kill_one(world: &World, prefix: &str) {
+    let processes = world.processes();
+    let (_, process) = processes
+        .iter()
+        .find(|(task, _)| task.starts_with(prefix))
+        .expect("one runs");
+    let process = i32::try_from(*process).expect("process ids are small");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(process), Signal::SIGKILL).expect("it runs");
+}

@@ -203,8 +203,12 @@ impl World {
         })
     }
 
-    /// Waits with `teal wait` until the deployment under way has got somewhere.
+    /// Waits with `teal wait` until the deployment that has just been begun has got somewhere.
     pub(crate) fn wait_for(&self, what: &str) {
+        // Before it is journaled, `teal wait` would speak of the one before it.
+        eventually("it has begun", || {
+            self.journal().outcome().is_null().then_some(())
+        });
         self.teal(&["wait", "oinker", "--for", what, "--timeout", "30s"])
             .exits(exit::DONE);
     }

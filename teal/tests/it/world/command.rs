@@ -57,6 +57,11 @@ impl Ran {
         self
     }
 
+    /// Returns its exit code.
+    pub(crate) fn code(&self) -> Option<i32> {
+        self.status.code()
+    }
+
     /// Returns its data as one JSON document.
     pub(crate) fn json(&self) -> Value {
         let parsed = serde_json::from_str(&self.stdout);
