@@ -85,10 +85,7 @@ pub(crate) async fn plan(places: &Places, args: PlanArgs) -> Result<Exit, Failur
     let plan = drive::make_plan(&systems, &wish, id).await?;
     match (&plan, places.output) {
         (None, Format::Json) => printer::json(&serde_json::json!({ "changes": false })),
-        (None, Format::Text) => printer::data(format_args!(
-            "nothing to do: {} runs already",
-            resolved.definition.id
-        )),
+        (None, Format::Text) => printer::data(nothing_to_do(&wish)),
         (Some(plan), Format::Json) => {
             printer::json(
                 &serde_json::json!({ "changes": true, "plan": plan, "outline": plan.outline() }),
@@ -122,10 +119,7 @@ pub(crate) async fn run(places: &Places, args: DeployArgs) -> Result<Exit, Failu
     }
     let wish = wish(&args.wish, &resolved);
     let Some(plan) = drive::make_plan(&systems, &wish, id).await? else {
-        printer::talk(format_args!(
-            "nothing to do: {} runs already",
-            resolved.definition.id
-        ));
+        printer::talk(nothing_to_do(&wish));
         return Ok(Exit::Done);
     };
     for note in &plan.notes {
@@ -142,6 +136,16 @@ fn wish<'a>(args: &'a WishArgs, resolved: &'a Resolved) -> Wish<'a> {
         revision: args.revision.as_deref(),
         replace: resolved.replace.as_ref(),
     }
+}
+
+fn nothing_to_do(wish: &Wish<'_>) -> String {
+    let revision = wish
+        .revision
+        .map_or_else(String::new, |revision| format!("-{revision}"));
+    format!(
+        "nothing to do: {}{revision} runs already, with this definition",
+        wish.definition.id
+    )
 }
 
 fn tell_plan(plan: &Plan, say: fn(String)) {

@@ -19,7 +19,7 @@ use std::path::Path;
 use std::time::Duration;
 use teal_core::definition::{Definition, PendingSource};
 use teal_core::journal::{Command, Event, Outcome};
-use teal_core::name::{DeploymentId, ServiceName};
+use teal_core::name::ServiceName;
 
 /// How long a running deployer may take to take a letter.
 const LETTER_TIMEOUT: Duration = Duration::from_secs(15);
@@ -130,7 +130,7 @@ pub(crate) async fn rollback(places: &Places, args: RollbackArgs) -> Result<Exit
     let command = Command::Rollback {
         reason: args.reason,
     };
-    if desk.past.is_some() || desk.adopt().await? {
+    if desk.open_past().is_some() || desk.adopt().await? {
         // Rolled back is what was asked for here.
         return desk
             .carry_on(command, |end| match end {
@@ -150,7 +150,6 @@ struct Desk<'a> {
     store: Store,
     systems: Systems,
     service: ServiceName,
-    past: Option<DeploymentId>,
 }
 
 impl<'a> Desk<'a> {
@@ -161,13 +160,11 @@ impl<'a> Desk<'a> {
             Some(service) => ServiceName::from(service.trim_matches('/')),
             None => only_open(&store)?,
         };
-        let past = store.open_of(&service).map(|past| past.plan.deployment);
         Ok(Self {
             places,
             store,
             systems,
             service,
-            past,
         })
     }
 
@@ -228,8 +225,8 @@ impl<'a> Desk<'a> {
 
     /// Has the command done and follows the deployment to its end, here or where it is carried on.
     async fn carry_on(&self, command: Command, exit: fn(&End) -> Exit) -> Result<Exit, Failure> {
-        if self.past.is_none() && !self.adopt().await? {
-            return self.expect_open().map(|_| Exit::Done);
+        if self.open_past().is_none() {
+            self.adopt().await?;
         }
         let past = self.expect_open()?;
         if self.hand_over(&past, &command).await? {
