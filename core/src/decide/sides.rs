@@ -6,8 +6,10 @@ use crate::plan::Plan;
 use crate::settings::Gate;
 use crate::time::{Moment, Span};
 
-/// What runs this long after it was told to stop was never told.
-const SURVIVED: Span = Span::minutes(1);
+/// What Mesos gives a task to stop when its app does not say (`taskKillGracePeriodSeconds`).
+const DEFAULT_GRACE: Span = Span::seconds(3);
+/// How long after its grace an instance must still run to be taken for one that was never told.
+const GRACE_MARGIN: Span = Span::seconds(5);
 
 pub(super) struct Sides<'a> {
     pub(super) plan: &'a Plan,
@@ -38,14 +40,23 @@ impl Sides<'_> {
         one.is_settled(self.plan.settings.min_healthy_time, self.now)
     }
 
-    /// Told to stop, so it gets no traffic again. Going back, one that still runs long after it was told is taken for
-    /// one that the word never reached: BLUE has to come back.
+    /// Told to stop, so it gets no traffic again. Going back, a BLUE that still runs when its grace is long over is
+    /// taken for one that the word never reached: BLUE has to come back.
     pub(super) fn is_killed(&self, one: &Instance) -> bool {
-        let kill = self.state.killed.get(&one.id);
-        kill.is_some_and(|kill| {
-            let survived = one.phase == Phase::Running && self.now.since(kill.last) >= SURVIVED;
-            !(self.state.is_back() && self.is_incoming(one) && survived)
-        })
+        self.state.killed.contains_key(&one.id)
+            && self.survives_at(one).is_none_or(|at| at > self.now)
+    }
+
+    /// When an incoming instance that was told to stop, and runs, is taken for one that the word never reached.
+    pub(super) fn survives_at(&self, one: &Instance) -> Option<Moment> {
+        let kill = self.state.killed.get(&one.id)?;
+        let back = self.state.is_back() && self.is_incoming(one) && one.phase == Phase::Running;
+        let blue = self.plan.blue.as_ref().filter(|_| back)?;
+        let grace = blue.definition.get("taskKillGracePeriodSeconds");
+        let grace = grace
+            .and_then(serde_json::Value::as_u64)
+            .map_or(DEFAULT_GRACE, Span::seconds);
+        Some(kill.last + grace + GRACE_MARGIN)
     }
 
     /// Leaving, alive, out of the pool, and not told to stop yet.

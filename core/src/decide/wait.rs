@@ -67,6 +67,7 @@ impl Sides<'_> {
             self.locked(),
             self.starting(),
             self.settling(),
+            self.doubtful(),
             self.drain(),
             self.bake(),
             self.stopping(),
@@ -163,6 +164,27 @@ impl Sides<'_> {
         let text = format!("{role} instances are healthy and must stay so for {settle}");
         Some(Waiting {
             on: WaitingFor::Settling,
+            text,
+            until,
+            deadline: until,
+            then: Then::GoOn,
+        })
+    }
+
+    /// Going back: a BLUE was told to stop, or was about to be, and runs.
+    fn doubtful(&self) -> Option<Waiting> {
+        let moments = self
+            .incoming()
+            .filter_map(|one| Some((self.survives_at(one)?, one)));
+        let (until, one) = moments
+            .filter(|(at, _)| *at > self.now)
+            .min_by_key(|(at, _)| *at)?;
+        let role = self.incoming_role();
+        let id = crate::report::short(&one.id);
+        let text =
+            format!("{role} {id} was told to stop and still runs: it comes back if it stays");
+        Some(Waiting {
+            on: WaitingFor::Stop,
             text,
             until,
             deadline: until,

@@ -1,5 +1,7 @@
 //! `teal report`.
 
+mod html;
+
 use crate::clock;
 use crate::failure::{Exit, Failure};
 use crate::printer::{self, Format, style};
@@ -8,14 +10,18 @@ use crate::show;
 use crate::store::Store;
 use clap::Args;
 use teal_core::Span;
+use teal_core::action::KillReason;
 use teal_core::name::{DeploymentId, ServiceName};
-use teal_core::report::{Report, short};
+use teal_core::report::{Forced, Report, short};
 
 /// Tell what a deployment did: its outcome, how every instance drained, what was forced, every decision
 #[derive(Debug, Args)]
 pub(crate) struct ReportArgs {
     /// A deployment's id, or a service for its latest deployment
     deployment: String,
+    /// As one page of HTML
+    #[arg(long)]
+    html: bool,
 }
 
 /// Runs `teal report`.
@@ -30,6 +36,7 @@ pub(crate) fn run(places: &Places, args: &ReportArgs) -> Result<Exit, Failure> {
     };
     let report = Report::of(&past.entries).map_err(anyhow::Error::new)?;
     match places.output {
+        _ if args.html => printer::raw(&html::page(&report, clock::now())),
         Format::Json => printer::json(&report),
         Format::Text => print(&report),
     }
@@ -85,11 +92,27 @@ fn print(report: &Report) {
         printer::table(&rows);
     }
     for forced in &report.forced {
-        let line = format!("FORCED at {}: {:?}", clock::time(forced.at), forced.victim);
-        printer::data(style::red(line));
+        printer::data(style::red(forced_sentence(forced)));
     }
     printer::data("\ntimeline:");
     for line in &report.timeline {
         printer::data(format_args!("{} {}", clock::time(line.at), line.what));
     }
+}
+
+fn forced_sentence(forced: &Forced) -> String {
+    let victim = &forced.victim;
+    let reason = match &victim.why {
+        KillReason::Forced(reason) => reason.as_str(),
+        KillReason::Drained | KillReason::NeverServed => "",
+    };
+    let in_flight = victim
+        .in_flight
+        .map_or_else(|| "unknown".to_owned(), |count| count.to_string());
+    format!(
+        "FORCED at {}: {} was stopped with {in_flight} requests in flight and {} operations pending, because: {reason}",
+        clock::time(forced.at),
+        short(&victim.instance),
+        victim.pending,
+    )
 }

@@ -14,7 +14,6 @@ pub(crate) use journal::Journal;
 pub(crate) use load::{Kind, Load};
 pub(crate) use oinker::Oinker;
 pub(crate) use relay::Relay;
-pub(crate) use seen::Everything;
 pub(crate) use time::eventually;
 
 use nix::sys::signal::Signal;
@@ -40,7 +39,7 @@ impl World {
         let turn = Turn::take();
         let folder = TempDir::with_prefix("teal-it-").expect("a temporary folder");
         std::fs::create_dir(folder.path().join("desk")).expect("a folder to work in");
-        let mut command = bare(folder.path());
+        let mut command = bare(folder.path(), env!("CARGO_BIN_EXE_teal"));
         command.arg("up").args([
             "--listen",
             "127.0.0.1:0",
@@ -101,21 +100,24 @@ impl World {
 
     /// Returns a command of the program that is told where things are, to be changed before it runs.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = bare(self.folder.path());
-        command.env("TEAL_MARATHON", format!("http://{}", self.marathon));
-        command.env("TEAL_BALANCER", format!("http://{}", self.balancer));
+        let mut command = self.told(env!("CARGO_BIN_EXE_teal"));
         command.args(arguments);
         command
     }
 
-    /// Runs a line of sh, with these as `$1`, `$2`, …
+    /// Runs a line of a shell in which `teal` is the program under test, with these as `$1`, `$2`, …
     pub(crate) fn sh(&self, line: &str, arguments: &[&str]) -> Ran {
-        let mut command = Command::new("/bin/sh");
-        command
-            .current_dir(self.desk())
-            .args(["-c", line, "sh"])
-            .args(arguments);
+        let mut command = self.told("bash");
+        let teal = format!("teal() {{ '{}' \"$@\"; }}; {line}", env!("CARGO_BIN_EXE_teal"));
+        command.args(["-o", "pipefail", "-c", &teal, "bash"]).args(arguments);
         Running::start(command, None).ends()
+    }
+
+    fn told(&self, program: &str) -> Command {
+        let mut command = bare(self.folder.path(), program);
+        command.env("TEAL_MARATHON", format!("http://{}", self.marathon));
+        command.env("TEAL_BALANCER", format!("http://{}", self.balancer));
+        command
     }
 
     /// Deploys a revision under its name.
@@ -145,16 +147,6 @@ impl World {
     /// Begins to send traffic to the service.
     pub(crate) fn load(&self, kind: Kind) -> Load {
         Load::start(self, kind)
-    }
-
-    /// Stops the whole of `teal up` for a while, as a machine that hangs would be.
-    pub(crate) fn freeze(&self) {
-        self.up.as_ref().expect("it is up").signal(Signal::SIGSTOP);
-    }
-
-    /// Lets it go on.
-    pub(crate) fn thaw(&self) {
-        self.up.as_ref().expect("it is up").signal(Signal::SIGCONT);
     }
 
     // ---- places --------------------------------------------------------------------------------
@@ -234,9 +226,9 @@ impl Drop for World {
     }
 }
 
-/// Returns a command of the program with a clean environment.
-fn bare(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_teal"));
+/// Returns a command with a clean environment.
+fn bare(folder: &Path, program: &str) -> Command {
+    let mut command = Command::new(program);
     command.env_clear();
     command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
     command

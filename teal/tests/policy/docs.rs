@@ -1,6 +1,6 @@
 //! That the docs name what exists and nothing else.
 
-use crate::{Text, files, none, read, root, table_rows};
+use crate::{files, none, read, root, table_rows};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 use teal_core::settings::SETTINGS;

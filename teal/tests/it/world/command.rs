@@ -1,14 +1,14 @@
 //! Commands: run to their end, or running in the background with everything they say being read.
 
-use super::time::{PATIENCE, eventually};
+use super::time::{eventually, within_patience};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use std::fmt;
 use std::io::{Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
 
 /// The exit codes that the program promises.
 pub(crate) mod exit {
@@ -24,7 +24,6 @@ pub(crate) mod exit {
 }
 
 /// A command that has ended.
-#[derive(Debug)]
 pub(crate) struct Ran {
     line: String,
     status: ExitStatus,
@@ -32,10 +31,17 @@ pub(crate) struct Ran {
     pub(crate) stderr: String,
 }
 
+impl fmt::Display for Ran {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { line, status, stdout, stderr } = self;
+        write!(f, "{line}\n{status}\n-- stdout:\n{stdout}-- stderr:\n{stderr}--")
+    }
+}
+
 impl Ran {
     /// Returns itself if it exited with this code.
     pub(crate) fn exits(self, code: i32) -> Self {
-        assert_eq!(self.status.code(), Some(code), "exit code of {self:#?}");
+        assert_eq!(self.status.code(), Some(code), "exit code of {self}");
         self
     }
 
@@ -43,7 +49,7 @@ impl Ran {
     pub(crate) fn says(self, text: &str) -> Self {
         assert!(
             self.stderr.contains(text),
-            "no {text:?} on stderr of {self:#?}"
+            "no {text:?} on stderr of {self}"
         );
         self
     }
@@ -52,7 +58,7 @@ impl Ran {
     pub(crate) fn prints(self, text: &str) -> Self {
         assert!(
             self.stdout.contains(text),
-            "no {text:?} on stdout of {self:#?}"
+            "no {text:?} on stdout of {self}"
         );
         self
     }
@@ -65,13 +71,13 @@ impl Ran {
     /// Returns its data as one JSON document.
     pub(crate) fn json(&self) -> Value {
         let parsed = serde_json::from_str(&self.stdout);
-        parsed.unwrap_or_else(|error| panic!("{error}: stdout is not JSON: {self:#?}"))
+        parsed.unwrap_or_else(|error| panic!("{error}: stdout is not JSON: {self}"))
     }
 
     /// Returns its data as one JSON document a line.
     pub(crate) fn json_lines(&self) -> Vec<Value> {
         let parsed: Result<_, _> = self.stdout.lines().map(serde_json::from_str).collect();
-        parsed.unwrap_or_else(|error| panic!("{error}: stdout is not NDJSON: {self:#?}"))
+        parsed.unwrap_or_else(|error| panic!("{error}: stdout is not NDJSON: {self}"))
     }
 }
 
@@ -86,7 +92,8 @@ pub(crate) struct Running {
 impl Running {
     /// Starts a command, with nothing or this text on its standard input.
     pub(crate) fn start(mut command: Command, stdin: Option<&str>) -> Self {
-        let line = format!("{command:?}");
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        let line = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
         let input = if stdin.is_some() {
             Stdio::piped()
         } else {
@@ -163,18 +170,13 @@ impl Running {
 
     /// Waits for its end. Whatever a command does, it does not panic.
     pub(crate) fn ends(mut self) -> Ran {
-        let deadline = Instant::now() + PATIENCE;
-        while self.is_running() {
-            let said = || {
-                format!(
-                    "{} does not end: {}{}",
-                    self.line,
-                    self.stdout.text(),
-                    self.said()
-                )
-            };
-            assert!(Instant::now() < deadline, "{}", said());
-            std::thread::sleep(std::time::Duration::from_millis(2));
+        if within_patience(|| (!self.is_running()).then_some(())).is_none() {
+            panic!(
+                "{} does not end: {}{}",
+                self.line,
+                self.stdout.text(),
+                self.said()
+            );
         }
         let status = self.child.wait().expect("it can be waited for");
         let (stdout, stderr) = (self.stdout.to_end(), self.stderr.to_end());
@@ -184,7 +186,7 @@ impl Running {
             stdout,
             stderr,
         };
-        assert!(!ran.stderr.contains("panicked"), "a panic: {ran:#?}");
+        assert!(!ran.stderr.contains("panicked"), "a panic: {ran}");
         ran
     }
 }

@@ -126,11 +126,6 @@ impl World {
         assert_eq!(self.processes(), BTreeMap::new(), "the processes");
     }
 
-    /// Asks the service itself for a page.
-    pub(crate) fn get(&self, path: &str) -> http::Answer {
-        http::get(&self.listen(), path).expect("the service answers")
-    }
-
     fn ask(&self, address: &str, path: &str) -> Value {
         let answer = http::get(address, path).expect("it answers");
         assert_eq!(answer.status, 200, "{path}: {answer:?}");

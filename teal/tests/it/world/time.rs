@@ -4,7 +4,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long anything may take to become true before the scenario fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often it is looked at.
 const POLL: Duration = Duration::from_millis(5);
@@ -15,13 +15,20 @@ const WORLDS_MAX: usize = 2;
 static WORLDS: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
 
 /// Returns what `look` finds, as soon as it finds something. Panics when it never does.
-pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    within_patience(look).unwrap_or_else(|| panic!("it never came true: {what}"))
+}
+
+/// Returns what `look` finds, as soon as it finds something. None when it never does.
+pub(crate) fn within_patience<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = look() {
-            return found;
+            return Some(found);
         }
-        assert!(Instant::now() < deadline, "it never came true: {what}");
+        if Instant::now() >= deadline {
+            return None;
+        }
         std::thread::sleep(POLL);
     }
 }
