@@ -320,7 +320,7 @@ fn survives_kills(world: &World, flags: &[&str], moments: &[usize]) {
         assert_eq!(
             resumed.code(),
             Some(exit::DONE),
-            "killed after {lines} lines: {said}\n{resumed:#?}"
+            "killed after {lines} lines: {said}\n{resumed}"
         );
         world.serves_only(&green.revision, 3);
     }

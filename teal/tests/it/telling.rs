@@ -87,7 +87,7 @@ fn history_and_reports_tell_what_every_deployment_did() {
         .prints("/oinker-a  /oinker-b")
         .prints("/oinker-a  /oinker-c");
     let history = history.prints("rolled back: 0 of 1 GREEN instances are healthy");
-    assert_eq!(history.stdout.lines().count(), 4, "{history:#?}");
+    assert_eq!(history.stdout.lines().count(), 4, "{history}");
     let told = world
         .teal(&["history", "-o", "json"])
         .exits(exit::DONE)
@@ -141,7 +141,7 @@ fn doctor_finds_everything_there_and_says_what_is_not() {
         .prints("state folder")
         .prints("orchestrator")
         .prints("balancer");
-    assert!(!well.stdout.contains("FAIL"), "{well:#?}");
+    assert!(!well.stdout.contains("FAIL"), "{well}");
     let sick = world.teal(&["doctor", "--marathon", "http://127.0.0.1:1", "-o", "json"]);
     let checks = sick.exits(exit::ORCHESTRATOR).json();
 

@@ -108,8 +108,13 @@ impl World {
     /// Runs a line of a shell in which `teal` is the program under test, with these as `$1`, `$2`, …
     pub(crate) fn sh(&self, line: &str, arguments: &[&str]) -> Ran {
         let mut command = self.told("bash");
-        let teal = format!("teal() {{ '{}' \"$@\"; }}; {line}", env!("CARGO_BIN_EXE_teal"));
-        command.args(["-o", "pipefail", "-c", &teal, "bash"]).args(arguments);
+        let teal = format!(
+            "teal() {{ '{}' \"$@\"; }}; {line}",
+            env!("CARGO_BIN_EXE_teal")
+        );
+        command
+            .args(["-o", "pipefail", "-c", &teal, "bash"])
+            .args(arguments);
         Running::start(command, None).ends()
     }
 

@@ -8,13 +8,17 @@ const LINES_MAX: usize = 650;
 const NO_NAMES: [&str; 6] = ["util", "utils", "common", "helper", "helpers", "manager"];
 
 /// Where tests may sleep, and why.
-const MAY_SLEEP: [(&str, &str); 3] = [
+const MAY_SLEEP: [(&str, &str); 4] = [
     (
         "engine/tests/it/harness.rs",
         "the pause of the one polling loop, which gives up after a while",
     ),
     (
         "proxy/tests/it/world.rs",
+        "the pause of the one polling loop, which gives up after a while",
+    ),
+    (
+        "teal/tests/it/world/time.rs",
         "the pause of the one polling loop, which gives up after a while",
     ),
     (

@@ -33,8 +33,16 @@ pub(crate) struct Ran {
 
 impl fmt::Display for Ran {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { line, status, stdout, stderr } = self;
-        write!(f, "{line}\n{status}\n-- stdout:\n{stdout}-- stderr:\n{stderr}--")
+        let Self {
+            line,
+            status,
+            stdout,
+            stderr,
+        } = self;
+        write!(
+            f,
+            "{line}\n{status}\n-- stdout:\n{stdout}-- stderr:\n{stderr}--"
+        )
     }
 }
 
@@ -93,7 +101,10 @@ impl Running {
     /// Starts a command, with nothing or this text on its standard input.
     pub(crate) fn start(mut command: Command, stdin: Option<&str>) -> Self {
         let words = std::iter::once(command.get_program()).chain(command.get_args());
-        let line = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+        let line = words
+            .map(|word| word.to_string_lossy())
+            .collect::<Vec<_>>()
+            .join(" ");
         let input = if stdin.is_some() {
             Stdio::piped()
         } else {
