@@ -13,7 +13,7 @@ pub use way_back::{WayBack, way_back};
 
 use crate::action::{Action, Mark};
 use crate::invariants;
-use crate::journal::{Direction, Outcome, State};
+use crate::journal::{Direction, Outcome, State, TRIES_END};
 use crate::name::Role;
 use crate::observation::{Health, Observation};
 use crate::plan::{BLIND_DEADLINE, EFFECT_DEADLINE, Plan};
@@ -212,7 +212,7 @@ impl Sides<'_> {
 
     fn blind(&self) -> Option<Waiting> {
         let blind = self.seen.blind.as_ref()?;
-        let deadline = blind.since.max(self.state.anchor) + BLIND_DEADLINE;
+        let deadline = blind.since.max(self.anchor()) + BLIND_DEADLINE;
         Some(Waiting {
             on: WaitingFor::Sight,
             text: format!(
@@ -227,9 +227,9 @@ impl Sides<'_> {
 
     fn is_finished(&self) -> bool {
         let outgoing_is_gone = self.seen.revision(self.outgoing_role()).is_none();
-        let clean = self.seen.strays.is_empty();
-        let target = self.plan.target(self.incoming_role()) as usize;
-        outgoing_is_gone && clean && self.incoming_capacity() >= target
+        let clean = !self.seen.strays.iter().any(|stray| self.is_ours(stray));
+        let owed = self.plan.owed(self.incoming_role()) as usize;
+        outgoing_is_gone && clean && self.incoming_capacity() >= owed
     }
 
     fn outcome(&self) -> Outcome {
@@ -253,11 +253,12 @@ impl Sides<'_> {
     }
 
     fn is_in_vain(&self, action: &Action) -> bool {
-        let attempt = self.state.attempts.get(&action.key());
-        attempt.is_some_and(|attempt| {
-            attempt.count > 1
-                && self.now.since(attempt.first.max(self.state.anchor)) >= EFFECT_DEADLINE
-        })
+        let Some(attempt) = self.state.attempts.get(&action.key()) else {
+            return false;
+        };
+        let lately = self.now.since(attempt.last) <= TRIES_END;
+        let tried = self.now.since(attempt.first.max(self.anchor()));
+        attempt.count > 1 && lately && tried >= EFFECT_DEADLINE
     }
 
     fn effect(&self, action: &Action) -> Waiting {
@@ -273,7 +274,7 @@ impl Sides<'_> {
                 None => format!("the effect of `{}` is not seen yet", action.key()),
             },
             until: self.next_try(action).unwrap_or(self.now),
-            deadline: first.max(self.state.anchor) + EFFECT_DEADLINE + Span::seconds(30),
+            deadline: first.max(self.anchor()) + EFFECT_DEADLINE + Span::seconds(30),
             then: self.then_turn_back(),
         }
     }
@@ -287,7 +288,7 @@ impl Sides<'_> {
                 self.plan.service
             ),
             until: self.now + Span::seconds(1),
-            deadline: self.state.acted_at.max(self.state.anchor)
+            deadline: self.state.acted_at.max(self.anchor())
                 + EFFECT_DEADLINE
                 + self.plan.settings.healthy_deadline,
             then: self.then_turn_back(),

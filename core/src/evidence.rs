@@ -8,14 +8,17 @@ use crate::observation::{
     PoolSighting, Revision, RevisionSighting, Sighting, Stray, System, Traffic,
 };
 use crate::plan::Plan;
-use crate::time::Moment;
-use std::collections::BTreeMap;
+use crate::time::{Moment, Span};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What earlier looks have shown.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Evidence {
     instances: BTreeMap<InstanceId, Held>,
     unsettled_since: BTreeMap<Role, Moment>,
+    locked_since: BTreeMap<Role, Moment>,
+    known: BTreeSet<InstanceId>,
+    sighted_since: Option<Moment>,
     blind_since: Option<Moment>,
 }
 
@@ -24,6 +27,8 @@ pub struct Evidence {
 struct Held {
     healthy_since: Option<Moment>,
     unhealthy_since: Option<Moment>,
+    stopping_since: Option<Moment>,
+    out_since: Option<Moment>,
     idle_samples: u32,
     sampled_at: Option<Moment>,
 }
@@ -38,6 +43,7 @@ impl Evidence {
             (_, Err(reason)) => return self.go_blind(at, System::Balancer, reason),
         };
         self.blind_since = None;
+        let sighted_since = *self.sighted_since.get_or_insert(at);
         let looked = Look {
             plan,
             at,
@@ -51,11 +57,13 @@ impl Evidence {
         };
         let blue = join(Role::Blue);
         let green = join(Role::Green);
-        let strays = strays(&pools, &self.instances);
+        self.known.extend(self.instances.keys().cloned());
+        let strays = self.strays(&pools);
         let pools = pools.into_iter().map(|pool| pool.id).collect();
         Observation {
             at,
             blind: None,
+            sighted_since,
             blue,
             green,
             pools,
@@ -66,6 +74,8 @@ impl Evidence {
     fn go_blind(&mut self, at: Moment, system: System, reason: String) -> Observation {
         let since = *self.blind_since.get_or_insert(at);
         self.instances.clear();
+        self.sighted_since = None;
+        (self.unsettled_since, self.locked_since) = (BTreeMap::new(), BTreeMap::new());
         let blind = Some(Blindness {
             system,
             reason,
@@ -104,6 +114,12 @@ impl Evidence {
             self.unsettled_since.remove(&role);
             None
         };
+        let locked_since = if seen.locked {
+            Some(*self.locked_since.entry(role).or_insert(look.at))
+        } else {
+            self.locked_since.remove(&role);
+            None
+        };
         let RevisionSighting {
             id,
             wanted,
@@ -115,10 +131,31 @@ impl Evidence {
             id,
             wanted,
             locked,
+            locked_since,
             trouble,
             unsettled_since,
             instances,
         }
+    }
+}
+
+impl Evidence {
+    /// Pool entries that belong to no instance of BLUE or GREEN.
+    fn strays(&self, pools: &[PoolSighting]) -> Vec<Stray> {
+        let mut strays = Vec::new();
+        for pool in pools {
+            for endpoint in &pool.endpoints {
+                if !self.instances.contains_key(&endpoint.instance) {
+                    strays.push(Stray {
+                        pool: pool.id.clone(),
+                        instance: endpoint.instance.clone(),
+                        state: endpoint.state,
+                        known: self.known.contains(&endpoint.instance),
+                    });
+                }
+            }
+        }
+        strays
     }
 }
 
@@ -163,7 +200,11 @@ impl Look<'_> {
         held.healthy_since = well.then(|| self.since(held.healthy_since, seen.healthy_since));
         held.unhealthy_since =
             (health == Health::Unhealthy).then(|| held.unhealthy_since.unwrap_or(self.at));
-        let (traffic, in_flight) = self.traffic(&seen.id);
+        held.stopping_since =
+            (seen.phase == Phase::Stopping).then(|| held.stopping_since.unwrap_or(self.at));
+        let (traffic, in_flight) = self.traffic(role, seen);
+        let out = matches!(traffic, Traffic::Out | Traffic::Draining);
+        held.out_since = out.then(|| held.out_since.unwrap_or(self.at));
         let mut instance = Instance {
             id: seen.id.clone(),
             phase: seen.phase,
@@ -171,6 +212,8 @@ impl Look<'_> {
             health,
             healthy_since: held.healthy_since,
             unhealthy_since: held.unhealthy_since,
+            stopping_since: held.stopping_since,
+            out_since: held.out_since,
             addresses: seen.addresses.clone(),
             traffic,
             in_flight,
@@ -199,16 +242,29 @@ impl Look<'_> {
     }
 
     /// An instance that no pool lists has nothing in flight: balancers list what drains until it is done.
-    fn traffic(&self, id: &InstanceId) -> (Traffic, Option<u64>) {
-        let Some(endpoints) = self.endpoints.get(id) else {
+    fn traffic(&self, role: Role, seen: &InstanceSighting) -> (Traffic, Option<u64>) {
+        let Some(endpoints) = self.endpoints.get(&seen.id) else {
             return (Traffic::Out, Some(0));
         };
+        let required = self.required_pools(role, seen);
         let traffic = match (endpoints.serving, endpoints.draining) {
             (0, _) => Traffic::Draining,
-            (serving, 0) if serving >= self.plan.pools.len() => Traffic::Serving,
+            (serving, 0) if serving >= required => Traffic::Serving,
             (_, _) => Traffic::Partly,
         };
         (traffic, endpoints.in_flight.iter().copied().sum())
+    }
+
+    /// In how many pools it has to be to serve: those that it has a port for, and for BLUE those that it was deployed
+    /// with.
+    fn required_pools(&self, role: Role, seen: &InstanceSighting) -> usize {
+        let pools = &self.plan.pools;
+        let any_existed = pools.iter().any(|pool| pool.existed);
+        let required = |pool: &&crate::plan::PoolPlan| {
+            pool.port_index < seen.addresses.len()
+                && (role == Role::Green || pool.existed || !any_existed)
+        };
+        pools.iter().filter(required).count()
     }
 
     fn reading(&self, role: Role, id: &InstanceId) -> Pending {
@@ -224,9 +280,10 @@ impl Look<'_> {
         }
     }
 
-    /// A sample older than a few intervals says nothing about this moment.
-    fn freshness(&self) -> crate::time::Span {
-        crate::time::Span(self.plan.settings.drain_interval.0.max(100) * 5)
+    /// A sample older than a few intervals says nothing about this moment. One that waited for a slower gauge beside
+    /// it (a reading may take a second) still does.
+    fn freshness(&self) -> Span {
+        Span(self.plan.settings.drain_interval.0 * 5).max(Span::seconds(2))
     }
 
     /// Zero reads count once per interval, so that quick looks do not make evidence out of one instant; anything else
@@ -250,22 +307,4 @@ impl Look<'_> {
             held.sampled_at = Some(sampled);
         }
     }
-}
-
-fn strays(pools: &[PoolSighting], known: &BTreeMap<InstanceId, Held>) -> Vec<Stray> {
-    let mut strays = Vec::new();
-    for pool in pools {
-        for endpoint in pool
-            .endpoints
-            .iter()
-            .filter(|e| !known.contains_key(&e.instance))
-        {
-            strays.push(Stray {
-                pool: pool.id.clone(),
-                instance: endpoint.instance.clone(),
-                state: endpoint.state,
-            });
-        }
-    }
-    strays
 }

@@ -5,7 +5,7 @@ use crate::action::{Action, InstanceAction, KillReason, PoolAction, Victim};
 use crate::decide::{Decision, Then};
 use crate::journal::{Outcome, State};
 use crate::name::{InstanceId, Role};
-use crate::observation::{Instance, Observation, Pending, Phase};
+use crate::observation::{EndpointState, Instance, Observation, Pending, Phase, Stray, Traffic};
 use crate::plan::Plan;
 use crate::time::Moment;
 
@@ -87,7 +87,7 @@ impl Case<'_> {
             together && one.is_well() && !one.is_capacity() && admits(actions, &one.id)
         });
         let after = (before + entering.count()).saturating_sub(leaving.count());
-        let floor = (self.plan.floor as usize).min(before);
+        let floor = (self.plan.floor(self.incoming()) as usize).min(before);
         ensure(after >= floor, "P1 capacity", || {
             format!(
                 "{before} healthy and serving would become {after}, the floor is {}",
@@ -118,13 +118,14 @@ impl Case<'_> {
                 admit
                     .iter()
                     .try_for_each(|member| self.may_enter(&member.instance))?;
-                self.order(withdraw, admit.len())?;
-                forget.iter().try_for_each(|id| {
-                    let gone = self.instance(id).is_none();
-                    ensure(gone, "P9 nothing left", || {
-                        format!("{id} would be forgotten and is alive")
-                    })
-                })
+                let green =
+                    |id: &InstanceId| self.seen.instances(Role::Green).any(|one| one.id == *id);
+                let entering = admit
+                    .iter()
+                    .filter(|member| green(&member.instance))
+                    .count();
+                self.order(withdraw, entering)?;
+                forget.iter().try_for_each(|id| self.may_forget(id))
             }
             Action::Instance(InstanceAction::Kill { victims, role, .. }) => victims
                 .iter()
@@ -148,6 +149,32 @@ impl Case<'_> {
                     format!("{pool} would be closed with endpoints")
                 })
             }
+        }
+    }
+
+    /// P9 and P1: only an entry of this deployment's whose instance is gone is forgotten, and none that gets requests
+    /// while nothing else would.
+    fn may_forget(&self, id: &InstanceId) -> Checked {
+        let stray = self.seen.strays.iter().find(|stray| stray.instance == *id);
+        let ours = |stray: &Stray| {
+            stray.known || self.state.served.contains(id) || self.plan.dead.contains(id)
+        };
+        let gone = self.instance(id).is_none() && stray.is_some_and(ours);
+        ensure(gone, "P9 nothing left", || {
+            format!("{id} would be forgotten and is not ours, or alive")
+        })?;
+        let serving = stray.is_some_and(|stray| stray.state == EndpointState::Serving);
+        let safe = !serving || self.seen.capacity() > 0 || self.plan.target(self.incoming()) == 0;
+        ensure(safe, "P1 capacity", || {
+            format!("forgetting {id} would leave a pool with nothing that serves")
+        })
+    }
+
+    fn incoming(&self) -> Role {
+        if self.state.is_back() {
+            Role::Blue
+        } else {
+            Role::Green
         }
     }
 
@@ -213,6 +240,9 @@ impl Case<'_> {
         if one.is_in_pool() {
             return bad("would be stopped while it serves");
         }
+        if role == Role::Blue && !self.state.is_back() && self.is_needed(one) {
+            return bad("would be stopped though nothing has replaced it, or it is kept warm");
+        }
         match &victim.why {
             KillReason::Forced(reason) if reason.is_empty() => {
                 bad("would be forced without a reason")
@@ -238,6 +268,25 @@ impl Case<'_> {
         }
     }
 
+    /// Going forward, BLUE is needed until teal took it out for a GREEN that serves, and all of it for the bake.
+    fn is_needed(&self, one: &Instance) -> bool {
+        let leaving = self.state.withdrawn.contains_key(&one.id)
+            || self.state.killed.contains_key(&one.id)
+            || one.traffic == Traffic::Draining;
+        let green = self
+            .seen
+            .instances(Role::Green)
+            .filter(|one| one.is_capacity())
+            .count();
+        let spare = green > 0 && self.seen.capacity() >= self.plan.floor as usize;
+        let keep = self.plan.settings.keep_blue();
+        let warm = self
+            .state
+            .bake_began
+            .is_some_and(|began| began + keep > self.now);
+        (!leaving && !spare) || (warm && !self.state.bake_ended)
+    }
+
     /// Scaling never stops anything that exists.
     fn scale(&self, role: Role, instances: u32) -> Checked {
         let existing = self.seen.instances(role).count();
@@ -260,7 +309,9 @@ impl Case<'_> {
         if self.state.outcome.is_some() {
             return Ok(());
         }
-        let clean = self.seen.revision(gone).is_none() && self.seen.strays.is_empty();
+        let ours = |stray: &&Stray| stray.known || self.state.served.contains(&stray.instance);
+        let clean =
+            self.seen.revision(gone).is_none() && self.seen.strays.iter().find(ours).is_none();
         ensure(clean, "P9 nothing left", || {
             format!("{gone} or a pool entry is left")
         })?;
@@ -269,7 +320,7 @@ impl Case<'_> {
             .instances(there)
             .filter(|one| one.is_capacity())
             .count();
-        let target = self.plan.target(there) as usize;
+        let target = self.plan.owed(there) as usize;
         ensure(serving >= target, "P5 a way back", || {
             format!("{serving} of {target} {there} serve in the end")
         })

@@ -5,6 +5,7 @@
 
 mod state;
 
+pub(crate) use state::TRIES_END;
 pub use state::{Attempt, Direction, Force, IllegalEntry, Kill, State};
 
 use crate::action::Action;
@@ -61,6 +62,9 @@ pub enum Event {
     Asked {
         /// What.
         command: Command,
+        /// The letter that it came by, if another process sent it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        letter: Option<String>,
     },
     /// The picture changed. For the report alone: no decision is made on it.
     Seen {

@@ -204,6 +204,8 @@ pub struct Observation {
     pub at: Moment,
     /// What could not be seen, if anything: then the rest says nothing.
     pub blind: Option<Blindness>,
+    /// Since when this process has seen everything at every look. No deadline counts from before.
+    pub sighted_since: Moment,
     /// BLUE, if it exists.
     pub blue: Option<Revision>,
     /// GREEN, if it exists.
@@ -255,6 +257,8 @@ pub struct Revision {
     pub wanted: u32,
     /// Whether a change under way keeps others from changing it.
     pub locked: bool,
+    /// Since when, without a break.
+    pub locked_since: Option<Moment>,
     /// What became of the last of its instances that ended by itself; for people only.
     pub trouble: Option<String>,
     /// Since when, without a break, fewer instances than wanted have been settled.
@@ -278,6 +282,10 @@ pub struct Instance {
     pub healthy_since: Option<Moment>,
     /// Since when its checks have said dead without a break.
     pub unhealthy_since: Option<Moment>,
+    /// Since when, without a break, it has been told to stop by whomever.
+    pub stopping_since: Option<Moment>,
+    /// Since when, without a break, it has been out of every pool.
+    pub out_since: Option<Moment>,
     /// Where it is reached, by port index.
     pub addresses: Vec<Address>,
     /// Whether it gets requests.
@@ -341,4 +349,6 @@ pub struct Stray {
     pub instance: InstanceId,
     /// Whether it still gets new requests.
     pub state: EndpointState,
+    /// Whether this process has seen it as an instance of BLUE or GREEN.
+    pub known: bool,
 }

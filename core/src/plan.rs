@@ -3,7 +3,7 @@
 mod make;
 mod outline;
 
-pub use make::{Found, FoundPool, Request, make};
+pub use make::{BalancerAbilities, Found, FoundPool, Request, make};
 pub use outline::{Outline, Step};
 
 use crate::definition::PendingSource;
@@ -50,6 +50,8 @@ pub struct Plan {
     pub atomic_change: bool,
     /// Everything else the operator can choose.
     pub settings: Settings,
+    /// Pool entries whose instances were nowhere when the deployment began: left over from before.
+    pub dead: BTreeSet<InstanceId>,
     /// What a person should know before it begins.
     pub notes: Vec<String>,
 }
@@ -63,6 +65,8 @@ pub struct BluePlan {
     pub definition: Value,
     /// How many instances it is to have again after a rollback: its live count when the deployment began.
     pub instances: u32,
+    /// How many of them were not known to be sick then: more a rollback cannot bring back.
+    pub well: u32,
     /// Its instances that were in the pool when the deployment began.
     pub serving: BTreeSet<InstanceId>,
     /// Where its pending operations are read.
@@ -122,6 +126,23 @@ impl Plan {
             Role::Blue => self.blue.as_ref().map_or(0, |blue| blue.instances),
             Role::Green => self.target,
         }
+    }
+
+    /// Returns how many instances of a role must serve for the deployment to end with it. BLUE is owed what it had.
+    #[must_use]
+    pub fn owed(&self, role: Role) -> u32 {
+        match (role, &self.blue) {
+            (Role::Green, _) => self.target,
+            (Role::Blue, None) => 0,
+            (Role::Blue, Some(blue)) if blue.serving.is_empty() => 0,
+            (Role::Blue, Some(blue)) => blue.instances.min(blue.well),
+        }
+    }
+
+    /// Returns the floor while this role is the incoming one: it can never be above what that role is to have.
+    #[must_use]
+    pub fn floor(&self, incoming: Role) -> u32 {
+        self.floor.min(self.target(incoming))
     }
 
     /// Returns where a role's pending operations are read.

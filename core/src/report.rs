@@ -250,7 +250,7 @@ impl Writer {
             Event::Performed { .. } => return,
             Event::Seen { picture } => return self.picture(at, picture),
             Event::Failed { reason, .. } => format!("failed: {reason}"),
-            Event::Asked { command } => format!("operator: {}", ask(command)),
+            Event::Asked { command, .. } => format!("operator: {}", ask(command)),
             Event::Resumed { by } => format!("resumed by {by}"),
             Event::Ended { outcome } => {
                 self.report.ended = Some(at);

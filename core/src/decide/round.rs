@@ -4,7 +4,7 @@
 use super::sides::Sides;
 use crate::action::{Action, InstanceAction, KillReason, Lock, Mark, Member, PoolAction, Victim};
 use crate::name::{InstanceId, Role};
-use crate::observation::{Instance, Phase, Traffic};
+use crate::observation::{EndpointState, Instance, Phase, Traffic};
 use crate::plan::PoolPlan;
 use crate::settings::{Gate, OnDrainDeadline};
 use crate::time::Span;
@@ -33,11 +33,9 @@ impl Sides<'_> {
         if self.plan.target(self.incoming_role()) == 0 {
             return None;
         }
-        let missing = self
-            .plan
-            .pools
-            .iter()
-            .filter(|pool| !self.seen.pools.contains(&pool.id));
+        let needed = |pool: &&PoolPlan| pool.existed || !self.state.is_back();
+        let missing = self.plan.pools.iter().filter(needed);
+        let missing = missing.filter(|pool| !self.seen.pools.contains(&pool.id));
         let open: Vec<_> = missing
             .map(|pool| Action::Pool(PoolAction::Open { pool: pool.clone() }))
             .collect();
@@ -58,7 +56,7 @@ impl Sides<'_> {
                 marks.push(Mark::GateReached { gate: Gate::Retire });
             }
         }
-        if self.plan.settings.on_drain_deadline == OnDrainDeadline::Wait {
+        if self.plan.settings.on_drain_deadline == OnDrainDeadline::Wait && !self.is_kept_warm() {
             let overdue = self
                 .draining()
                 .filter(|one| self.is_overdue(one) && !self.is_drained(one));
@@ -115,14 +113,15 @@ impl Sides<'_> {
         self.plan.pools.iter().filter_map(change).collect()
     }
 
-    /// Entries whose instances are gone.
+    /// Entries of ours whose instances are gone. One that still gets requests stays while nothing else serves: a pool is
+    /// never emptied on the word that nothing exists, which is also what a wrong address would say.
     fn forgettable(&self, pool: &PoolPlan) -> Vec<InstanceId> {
-        let strays = self
-            .seen
-            .strays
-            .iter()
-            .filter(|stray| stray.pool == pool.id);
-        strays.map(|stray| stray.instance.clone()).collect()
+        let may_empty = self.seen.capacity() > 0 || self.plan.target(self.incoming_role()) == 0;
+        let gone = self.seen.strays.iter().filter(|stray| {
+            let harmless = may_empty || stray.state == EndpointState::Draining;
+            stray.pool == pool.id && self.is_ours(stray) && harmless
+        });
+        gone.map(|stray| stray.instance.clone()).collect()
     }
 
     /// Settled incoming instances; and, forward, outgoing ones that are needed to keep the floor.
@@ -135,8 +134,9 @@ impl Sides<'_> {
             admit.extend(self.incoming().filter(may_enter));
         }
         if !self.state.is_back() {
-            let missing =
-                (self.plan.floor as usize).saturating_sub(self.seen.capacity() + admit.len());
+            let missing = self
+                .floor()
+                .saturating_sub(self.seen.capacity() + admit.len());
             let mut spare: Vec<&Instance> = self.outgoing().filter(may_enter).collect();
             spare.sort_by_key(|one| self.state.withdrawn.contains_key(&one.id));
             admit.extend(spare.into_iter().take(missing));
@@ -166,7 +166,7 @@ impl Sides<'_> {
             .filter(|one| self.incoming().any(|i| i.id == one.id))
             .count();
         let incoming = self.incoming_capacity() + if together { incoming_entering } else { 0 };
-        let mut spare = (self.seen.capacity() + entering).saturating_sub(self.plan.floor as usize);
+        let mut spare = (self.seen.capacity() + entering).saturating_sub(self.floor());
         let mut may_go = self.replaced(incoming).min(self.batch_left());
         let mut left_in_pool = self
             .seen
@@ -266,8 +266,7 @@ impl Sides<'_> {
 
     /// All outgoing instances that may be stopped, each with why.
     pub(super) fn victims(&self) -> Vec<Victim> {
-        let shifting = self.outgoing().any(Instance::is_in_pool);
-        if !shifting && !self.is_warm_time_over() {
+        if self.is_kept_warm() {
             return Vec::new();
         }
         let waits_for_stop = |one: &Instance| {
@@ -276,8 +275,12 @@ impl Sides<'_> {
         };
         let admit = self.admissible();
         let goes_back = |one: &Instance| admit.iter().any(|entering| entering.id == one.id);
-        self.outgoing()
-            .filter(|one| !one.is_in_pool() && one.phase != Phase::Stopping && !waits_for_stop(one))
+        let told = |one: &&Instance| self.state.killed.contains_key(&one.id);
+        let again = self.outgoing().filter(told);
+        let again = again.filter(|one| !one.is_in_pool() && one.phase != Phase::Stopping);
+        self.draining()
+            .chain(again)
+            .filter(|one| !waits_for_stop(one))
             .filter(|one| !goes_back(one))
             .filter_map(|one| self.kill_reason(one).map(|why| victim(one, why)))
             .collect()
@@ -295,13 +298,8 @@ impl Sides<'_> {
             return settings.force_reason.clone().map(KillReason::Forced);
         }
         let force = self.state.force.as_ref()?;
-        let withdrawn = self
-            .state
-            .withdrawn
-            .get(&one.id)
-            .copied()
-            .unwrap_or(self.state.anchor);
-        (force.at >= withdrawn).then(|| KillReason::Forced(force.reason.clone()))
+        let withdrawn = self.state.withdrawn.get(&one.id)?;
+        (force.at >= *withdrawn).then(|| KillReason::Forced(force.reason.clone()))
     }
 
     fn scale(&self) -> Option<Action> {
@@ -372,11 +370,8 @@ impl Sides<'_> {
     /// A first deployment that was rolled back leaves no pool behind that it made.
     fn close_pools(&self) -> Vec<Action> {
         let gone = self.seen.revision(Role::Green).is_none();
-        if !self.state.is_back()
-            || self.plan.blue.is_some()
-            || !gone
-            || !self.seen.strays.is_empty()
-        {
+        let empty = !self.seen.strays.iter().any(|stray| self.is_ours(stray));
+        if !self.state.is_back() || self.plan.blue.is_some() || !gone || !empty {
             return Vec::new();
         }
         let made = self

@@ -1,8 +1,8 @@
 //! The four things a decision is made from, seen from the direction of travel: what is coming, what is leaving.
 
 use crate::journal::State;
-use crate::observation::{Instance, Observation, Pending, Phase, Traffic};
-use crate::plan::Plan;
+use crate::observation::{Instance, Observation, Pending, Phase, Stray, Traffic};
+use crate::plan::{KILL_DEADLINE, Plan};
 use crate::settings::Gate;
 use crate::time::{Moment, Span};
 
@@ -47,22 +47,70 @@ impl Sides<'_> {
             && self.survives_at(one).is_none_or(|at| at > self.now)
     }
 
-    /// When an incoming instance that was told to stop, and runs, is taken for one that the word never reached.
+    /// When an incoming instance that was told to stop, and runs, is taken for one that the word never reached: soon
+    /// when it is not sure that it was said, late when it was.
     pub(super) fn survives_at(&self, one: &Instance) -> Option<Moment> {
         let kill = self.state.killed.get(&one.id)?;
         let back = self.state.is_back() && self.is_incoming(one) && one.phase == Phase::Running;
-        let blue = self.plan.blue.as_ref().filter(|_| back)?;
-        let grace = blue.definition.get("taskKillGracePeriodSeconds");
-        let grace = grace
-            .and_then(serde_json::Value::as_u64)
-            .map_or(DEFAULT_GRACE, Span::seconds);
-        Some(kill.last + grace + GRACE_MARGIN)
+        let wait = if kill.unsure {
+            GRACE_MARGIN
+        } else {
+            KILL_DEADLINE
+        };
+        back.then(|| kill.last + self.grace() + wait)
+    }
+
+    /// How long the outgoing revision's tasks, and BLUE's, may take to stop.
+    pub(super) fn grace(&self) -> Span {
+        let green = self.plan.green.definition.get("taskKillGracePeriodSeconds");
+        let blue = self.plan.blue.as_ref();
+        let blue = blue.and_then(|blue| blue.definition.get("taskKillGracePeriodSeconds"));
+        let seconds = [green, blue]
+            .into_iter()
+            .flatten()
+            .filter_map(serde_json::Value::as_u64);
+        seconds
+            .max()
+            .map_or(DEFAULT_GRACE, Span::seconds)
+            .max(DEFAULT_GRACE)
+    }
+
+    /// No deadline counts from before: the turn, the last resumption, or when everything came in sight again.
+    pub(super) fn anchor(&self) -> Moment {
+        self.state.anchor.max(self.seen.sighted_since)
+    }
+
+    /// Whether a pool entry without an instance is this deployment's to forget: it was BLUE's or GREEN's, or left over
+    /// from before. Anybody else's is not touched.
+    pub(super) fn is_ours(&self, stray: &Stray) -> bool {
+        stray.known
+            || self.state.served.contains(&stray.instance)
+            || self.plan.dead.contains(&stray.instance)
+    }
+
+    /// The least healthy, serving instances, the way it goes.
+    pub(super) fn floor(&self) -> usize {
+        self.plan.floor(self.incoming_role()) as usize
+    }
+
+    /// Whether it is leaving for good: teal took it out, or its traffic drains. One that is merely in no pool, say a
+    /// BLUE that was just relaunched, leaves only once GREEN serves and the floor is kept without it.
+    fn is_leaving(&self, one: &Instance) -> bool {
+        let spare = self.incoming_capacity() > 0 && self.seen.capacity() >= self.floor();
+        self.state.is_back()
+            || self.state.withdrawn.contains_key(&one.id)
+            || one.traffic == Traffic::Draining
+            || spare
     }
 
     /// Leaving, alive, out of the pool, and not told to stop yet.
     pub(super) fn draining(&self) -> impl Iterator<Item = &Instance> {
-        self.outgoing()
-            .filter(|one| !one.is_in_pool() && one.phase != Phase::Stopping && !self.is_killed(one))
+        self.outgoing().filter(|one| {
+            !one.is_in_pool()
+                && one.phase != Phase::Stopping
+                && !self.is_killed(one)
+                && self.is_leaving(one)
+        })
     }
 
     pub(super) fn is_drained(&self, one: &Instance) -> bool {
@@ -79,19 +127,16 @@ impl Sides<'_> {
 
     /// When an instance began to drain, as far as its deadline goes: not before it was permitted to stop.
     pub(super) fn drain_began(&self, one: &Instance) -> Moment {
-        let withdrawn = self
-            .state
-            .withdrawn
-            .get(&one.id)
-            .copied()
-            .unwrap_or(self.state.anchor);
-        let warm_until = match (self.state.bake_began, self.state.is_back()) {
-            (Some(began), false) if !self.state.bake_ended => {
+        let withdrawn = self.state.withdrawn.get(&one.id).copied();
+        let out = withdrawn.or(one.out_since).unwrap_or(self.now);
+        let warm_until = match self.state.bake_began {
+            Some(began) if !self.state.is_back() && !self.state.bake_ended => {
                 began + self.plan.settings.keep_blue()
             }
-            (_, _) => withdrawn,
+            Some(_) | None => out,
         };
-        withdrawn.max(warm_until).max(self.state.anchor)
+        let promoted = self.state.promoted_at.unwrap_or(out);
+        out.max(warm_until).max(promoted).max(self.anchor())
     }
 
     pub(super) fn is_overdue(&self, one: &Instance) -> bool {
@@ -111,18 +156,29 @@ impl Sides<'_> {
         !self.outgoing().any(Instance::is_in_pool) && self.incoming_capacity() >= target
     }
 
-    /// Whether BLUE, out of the pool, may be stopped: the bake is over and the gate is open. Back, nothing is kept warm.
+    /// Whether BLUE, out of the pool, may be stopped: the bake is over and the gate is open, or nothing of it is left.
+    /// Back, nothing is kept warm.
     pub(super) fn is_warm_time_over(&self) -> bool {
-        if self.state.is_back() {
+        if self.state.is_back() || self.outgoing().next().is_none() {
             return true;
         }
         let keep = self.plan.settings.keep_blue();
+        let began = self.state.bake_began;
         let baked = keep.0 == 0
             || self.state.bake_ended
+            || began.is_some_and(|began| began + keep <= self.now);
+        baked && !self.needs_gate(Gate::Retire)
+    }
+
+    /// Whether what is drained must be kept all the same: all traffic had moved, and the warm time is not over. That
+    /// some of it serves again, because GREEN fell ill, is all the more a reason.
+    pub(super) fn is_kept_warm(&self) -> bool {
+        let shifting = self.outgoing().any(Instance::is_in_pool);
+        let had_moved = self.state.bake_began.is_some()
             || self
                 .state
-                .bake_began
-                .is_some_and(|began| began + keep <= self.now);
-        baked && !self.needs_gate(Gate::Retire)
+                .gate
+                .is_some_and(|(gate, _)| gate == Gate::Retire);
+        !self.is_warm_time_over() && (!shifting || had_moved)
     }
 }

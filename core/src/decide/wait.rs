@@ -2,7 +2,7 @@
 
 use super::sides::Sides;
 use crate::action::Lock;
-use crate::observation::{Health, Instance, Pending, Phase, Revision};
+use crate::observation::{Health, Instance, Pending, Phase};
 use crate::plan::{EFFECT_DEADLINE, KILL_DEADLINE};
 use crate::settings::{Gate, OnDrainDeadline};
 use crate::time::{Moment, Span};
@@ -80,7 +80,7 @@ impl Sides<'_> {
         if !self.needs_gate(gate) {
             return None;
         }
-        let deadline = reached.max(self.state.anchor) + self.plan.settings.patience;
+        let deadline = reached.max(self.anchor()) + self.plan.settings.patience;
         let what = match gate {
             Gate::Shift => "GREEN gets its first traffic",
             Gate::Retire => "BLUE, still warm, is stopped",
@@ -100,15 +100,15 @@ impl Sides<'_> {
     /// Somebody's change keeps teal from scaling or stopping where it has to.
     fn locked(&self) -> Option<Waiting> {
         let kill = !self.victims().is_empty() && self.outgoing_lock() == Lock::Respect;
-        let blocked = |revision: Option<&Revision>, needed: bool| {
-            revision
-                .filter(|revision| revision.locked && needed)
-                .map(|revision| revision.id.clone())
-        };
-        let outgoing = blocked(self.seen.revision(self.outgoing_role()), kill);
         let scale = self.next_size().is_some() && self.state.is_back();
-        let id = outgoing.or_else(|| blocked(self.seen.revision(self.incoming_role()), scale))?;
-        let deadline = self.state.acted_at.max(self.state.anchor) + EFFECT_DEADLINE;
+        let blocked = |role, needed: bool| self.seen.revision(role).filter(|_| needed);
+        let both = [
+            blocked(self.outgoing_role(), kill),
+            blocked(self.incoming_role(), scale),
+        ];
+        let mut locked = both.into_iter().flatten();
+        let (id, since) = locked.find_map(|one| Some((&one.id, one.locked_since?)))?;
+        let deadline = since.max(self.anchor()) + EFFECT_DEADLINE;
         Some(Waiting {
             on: WaitingFor::Lock,
             text: format!("{id} is locked by a change under way"),
@@ -131,7 +131,7 @@ impl Sides<'_> {
         if well >= revision.wanted as usize {
             return None;
         }
-        let began = since.max(self.state.launched_at).max(self.state.anchor);
+        let began = since.max(self.state.launched_at).max(self.anchor());
         let deadline = began + self.plan.settings.healthy_deadline;
         let mut text = format!("{well} of {} {role} instances are healthy", revision.wanted);
         if let Some(sick) = revision
@@ -193,15 +193,13 @@ impl Sides<'_> {
     }
 
     fn drain(&self) -> Option<Waiting> {
-        if self.outgoing().any(Instance::is_in_pool) || self.is_warm_time_over() {
-            self.drain_of(
-                self.draining()
-                    .filter(|one| !self.is_drained(one) && !self.never_served(one))
-                    .collect(),
-            )
-        } else {
-            None
+        if self.is_kept_warm() {
+            return None;
         }
+        let busy = self
+            .draining()
+            .filter(|one| !self.is_drained(one) && !self.never_served(one));
+        self.drain_of(busy.collect())
     }
 
     fn drain_of(&self, busy: Vec<&Instance>) -> Option<Waiting> {
@@ -277,7 +275,7 @@ impl Sides<'_> {
         let dying = |one: &&Instance| self.is_killed(one) || one.phase == Phase::Stopping;
         let told = |one: &Instance| self.state.killed.get(&one.id).map(|kill| kill.first);
         let first = self.outgoing().filter(dying).min_by_key(|one| told(one))?;
-        let killed = told(first).unwrap_or(self.state.acted_at);
+        let killed = told(first).or(first.stopping_since).unwrap_or(self.now);
         let count = self.outgoing().filter(dying).count();
         let text = format!(
             "{count} {} {} told to stop {} not gone yet",
@@ -285,7 +283,7 @@ impl Sides<'_> {
             plural(count),
             if count == 1 { "is" } else { "are" }
         );
-        let deadline = killed.max(self.state.anchor) + KILL_DEADLINE;
+        let deadline = killed.max(self.anchor()) + self.grace() + KILL_DEADLINE;
         Some(Waiting {
             on: WaitingFor::Stop,
             text,

@@ -125,7 +125,7 @@ impl Labels {
             return;
         };
         match name {
-            SERVICE => self.service = Some(ServiceName::from(text)),
+            SERVICE => self.service = Some(ServiceName::from(text.trim_matches('/'))),
             DEPLOYMENT => self.deployment = Some(DeploymentId::from(text)),
             REPLACES => self.replaces = Some(RevisionId::from(text)),
             PLAN => self.plan = Some(text.to_owned()),

@@ -78,6 +78,10 @@ pub struct State {
     pub bake_began: Option<Moment>,
     /// Whether the operator ended the bake.
     pub bake_ended: bool,
+    /// When the operator promoted last.
+    pub promoted_at: Option<Moment>,
+    /// Letters that were taken: each counts once.
+    pub letters: BTreeSet<String>,
     /// The operator's word that undrained instances may be stopped.
     pub force: Option<Force>,
     /// Instances that were ever in the pool, as far as teal knows.
@@ -111,7 +115,7 @@ pub struct IllegalEntry {
 }
 
 /// A run of tries is over when nothing was tried for this long.
-const TRIES_END: Span = Span::minutes(2);
+pub(crate) const TRIES_END: Span = Span::minutes(2);
 
 impl State {
     /// Returns the plan and state that a first entry begins.
@@ -142,6 +146,8 @@ impl State {
             open_gates: BTreeSet::new(),
             bake_began: None,
             bake_ended: false,
+            promoted_at: None,
+            letters: BTreeSet::new(),
             force: None,
             served,
             withdrawn: BTreeMap::new(),
@@ -206,11 +212,16 @@ impl State {
                     self.refused = Some(reason.clone());
                 }
             }
-            Event::Asked { command } => self.asked(entry.at, command),
+            Event::Asked { command, letter } => {
+                self.letters.extend(letter.iter().cloned());
+                self.asked(entry.at, command);
+            }
             Event::Seen { .. } => {}
             Event::Resumed { .. } => {
                 self.doubt_open_kills();
                 self.unstick(entry.at);
+                // Nobody was there to do anything in time: no deadline counts the time between.
+                self.anchor = entry.at;
             }
             Event::Ended { outcome } => self.outcome = Some(outcome.clone()),
         }
@@ -327,7 +338,10 @@ impl State {
         match command {
             Command::Pause => self.paused_at = self.paused_at.or(Some(at)),
             Command::Resume => self.go_on(at),
-            Command::Promote { full } => self.promote(*full),
+            Command::Promote { full } => {
+                self.promoted_at = Some(at);
+                self.promote(*full);
+            }
             Command::Rollback { reason } => {
                 self.go_on(at);
                 self.turn_back(at, reason);

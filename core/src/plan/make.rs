@@ -2,8 +2,10 @@
 
 use super::{BluePlan, GreenPlan, Plan, PoolPlan, Protocol};
 use crate::definition::{self, Definition, PendingSource};
-use crate::name::{DeploymentId, PoolId, RevisionId, ServiceName};
-use crate::observation::{EndpointState, Phase, PoolSighting, RevisionSighting};
+use crate::name::{DeploymentId, InstanceId, PoolId, RevisionId, ServiceName};
+use crate::observation::{
+    EndpointState, Health, InstanceSighting, Phase, PoolSighting, RevisionSighting,
+};
 use crate::problem::Problem;
 use crate::settings::{Settings, Size, Strategy};
 use crate::time::Moment;
@@ -38,12 +40,25 @@ pub struct Request<'a> {
     pub found: &'a [Found],
     /// Every pool that exists.
     pub pools: &'a [FoundPool],
-    /// Whether the balancer changes a pool in one step.
-    pub atomic_change: bool,
+    /// What the balancer can do.
+    pub balancer: BalancerAbilities,
     /// The deployment's id.
     pub deployment: DeploymentId,
     /// The time.
     pub now: Moment,
+}
+
+/// What a balancer can do. What a plan needs and it cannot is an error when the plan is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BalancerAbilities {
+    /// It tells how many requests are under way per endpoint.
+    pub in_flight: bool,
+    /// It admits and withdraws in one step.
+    pub atomic_change: bool,
+    /// It can open a pool and listen for it.
+    pub listens: bool,
+    /// It can serve raw TCP.
+    pub tcp: bool,
 }
 
 /// What is written on GREEN, so that another machine can go on with the deployment.
@@ -81,6 +96,8 @@ pub fn make(request: &Request<'_>) -> Result<Option<Plan>, Vec<Problem>> {
     let blue = blue(request, &of_service, &green_id, &mut problems);
     let pools = pools(request);
     refuse_moving(request, &pools, &mut problems);
+    refuse_other_traffic(request, blue, &pools, &mut problems);
+    refuse_the_impossible(request.balancer, &pools, &mut problems);
     let numbers = Numbers::work_out(request, blue, &mut problems);
     if !problems.is_empty() {
         return Err(problems);
@@ -105,8 +122,9 @@ pub fn make(request: &Request<'_>) -> Result<Option<Plan>, Vec<Problem>> {
         room: numbers.room,
         initial: numbers.initial,
         batch: numbers.batch,
-        atomic_change: request.atomic_change,
+        atomic_change: request.balancer.atomic_change,
         settings: request.settings.clone(),
+        dead: dead(request),
         notes: notes(request, blue),
     };
     plan.green.definition = green_definition(&plan, definition, &digest);
@@ -120,7 +138,7 @@ impl Plan {
         green: &Found,
         found: &[Found],
         pools: &[FoundPool],
-        atomic: bool,
+        balancer: BalancerAbilities,
     ) -> Option<Self> {
         let definition = Definition::of_running(&green.definition);
         let carried: Carried = serde_json::from_str(definition.labels.plan.as_deref()?).ok()?;
@@ -133,14 +151,15 @@ impl Plan {
             replace: None,
             found,
             pools,
-            atomic_change: atomic,
+            balancer,
             deployment: definition.labels.deployment.clone()?,
             now: carried.made_at,
         };
         let blue = blue.map(|blue| {
-            let instances = carried.blue_instances;
+            let (instances, well) = (carried.blue_instances, carried.blue_instances);
             BluePlan {
                 instances,
+                well,
                 ..blue_plan(&request, blue, &carried.pools)
             }
         });
@@ -164,8 +183,9 @@ impl Plan {
             room: carried.room,
             initial: carried.initial,
             batch: carried.batch,
-            atomic_change: atomic,
+            atomic_change: balancer.atomic_change,
             settings: carried.settings.clone(),
+            dead: dead(&request),
             notes: vec!["continued from what GREEN's labels carry".to_owned()],
         })
     }
@@ -197,7 +217,7 @@ impl Numbers {
                     .hint("give `instances` in the definition, or --size with a number above 0"),
             );
         }
-        let live = blue.map_or(0, live);
+        let live = blue.map_or(0, well);
         let floor = settings.floor.unwrap_or_else(|| live.min(target));
         if floor > target {
             let what =
@@ -226,13 +246,11 @@ impl Numbers {
     }
 }
 
-fn live(found: &Found) -> u32 {
-    let running = found
-        .sighting
-        .instances
-        .iter()
-        .filter(|instance| instance.phase == Phase::Running);
-    u32::try_from(running.count()).unwrap_or(u32::MAX)
+/// How many instances run and are not known to be sick.
+fn well(found: &Found) -> u32 {
+    let well =
+        |one: &&InstanceSighting| one.phase == Phase::Running && one.health != Health::Unhealthy;
+    u32::try_from(found.sighting.instances.iter().filter(well).count()).unwrap_or(u32::MAX)
 }
 
 fn belongs(found: &Found, service: &ServiceName) -> bool {
@@ -270,9 +288,19 @@ fn label<'a>(found: &'a Found, name: &str) -> Option<&'a str> {
     found.definition.get("labels")?.get(name)?.as_str()
 }
 
+/// When the deployment was planned that created this, if teal did.
+fn made_at(found: &Found) -> Option<Moment> {
+    let carried: Carried = serde_json::from_str(label(found, definition::PLAN)?).ok()?;
+    Some(carried.made_at)
+}
+
 fn is_there_already(of_service: &[&Found], green: &RevisionId, digest: &str) -> bool {
     match of_service {
-        [only] => only.sighting.id == *green && label(only, definition::DIGEST) == Some(digest),
+        [only] => {
+            only.sighting.id == *green
+                && only.sighting.wanted > 0
+                && label(only, definition::DIGEST) == Some(digest)
+        }
         _ => false,
     }
 }
@@ -295,25 +323,13 @@ fn blue<'a>(
     green: &RevisionId,
     problems: &mut Vec<Problem>,
 ) -> Option<&'a Found> {
-    if let Some(replace) = request.replace {
-        let found = request
-            .found
-            .iter()
-            .find(|found| found.sighting.id == *replace);
-        if found.is_none() {
-            problems.push(
-                Problem::new("--replace", format!("there is no `{replace}`"))
-                    .hint("`teal app list` shows what runs"),
-            );
-        }
-        return found;
-    }
     let others: Vec<&&Found> = of_service
         .iter()
         .filter(|found| found.sighting.id != *green)
         .collect();
     let replaces = |newer: &Found, older: &Found| {
         label(newer, definition::REPLACES) == Some(older.sighting.id.as_str())
+            && made_at(newer) > made_at(older)
     };
     let unfinished = others.iter().find_map(|newer| {
         others
@@ -331,6 +347,19 @@ fn blue<'a>(
             "`teal resume {service}` goes on with it, `teal rollback {service}` undoes it"
         )));
         return None;
+    }
+    if let Some(replace) = request.replace {
+        let found = request
+            .found
+            .iter()
+            .find(|found| found.sighting.id == *replace);
+        if found.is_none() {
+            problems.push(
+                Problem::new("--replace", format!("there is no `{replace}`"))
+                    .hint("`teal app list` shows what runs"),
+            );
+        }
+        return found;
     }
     match others[..] {
         [] => None,
@@ -373,6 +402,7 @@ fn blue_plan(request: &Request<'_>, blue: &Found, pools: &[PoolPlan]) -> BluePla
         revision: blue.sighting.id.clone(),
         definition: Value::Object(blue.definition.clone()),
         instances: blue.sighting.wanted,
+        well: well(blue),
         serving,
         pending: own
             .or_else(|| request.definition.labels.pending.clone())
@@ -413,6 +443,33 @@ fn pools(request: &Request<'_>) -> Vec<PoolPlan> {
     plans
 }
 
+fn refuse_the_impossible(can: BalancerAbilities, pools: &[PoolPlan], problems: &mut Vec<Problem>) {
+    if !can.in_flight {
+        problems.push(
+            Problem::new(
+                "balancer",
+                "it cannot tell what is in flight, so nothing could be drained",
+            )
+            .hint("use a balancer that counts requests per endpoint"),
+        );
+    }
+    for pool in pools {
+        if !pool.existed && !can.listens {
+            problems.push(
+                Problem::new(
+                    "balancer",
+                    format!("there is no pool {} and it cannot open one", pool.id),
+                )
+                .hint("make the pool in the balancer's own configuration"),
+            );
+        }
+        if pool.protocol == Protocol::Tcp && !can.tcp {
+            let what = format!("pool {} is to serve raw TCP, and it cannot", pool.id);
+            problems.push(Problem::new("labels.TEAL_PROTOCOL", what));
+        }
+    }
+}
+
 /// A pool that serves stays where its clients find it. Port 0 asks for any port, so it is content with the present one.
 fn refuse_moving(request: &Request<'_>, pools: &[PoolPlan], problems: &mut Vec<Problem>) {
     for pool in pools {
@@ -438,6 +495,72 @@ fn refuse_moving(request: &Request<'_>, pools: &[PoolPlan], problems: &mut Vec<P
                     "its clients know the present address: keep it, or remove the pool first",
                 ),
             );
+        }
+    }
+}
+
+/// Pool entries whose instance no revision has.
+fn dead(request: &Request<'_>) -> BTreeSet<InstanceId> {
+    let alive = |id: &InstanceId| {
+        let mut all = request
+            .found
+            .iter()
+            .flat_map(|found| &found.sighting.instances);
+        all.any(|one| one.id == *id)
+    };
+    let endpoints = request.pools.iter().flat_map(|pool| &pool.endpoints);
+    endpoints
+        .map(|endpoint| endpoint.instance.clone())
+        .filter(|id| !alive(id))
+        .collect()
+}
+
+/// Traffic of the service that neither goes to BLUE nor to a pool of the plan would be lost sight of.
+fn refuse_other_traffic(
+    request: &Request<'_>,
+    blue: Option<&Found>,
+    pools: &[PoolPlan],
+    problems: &mut Vec<Problem>,
+) {
+    let owner = |id: &InstanceId| {
+        let has = |found: &&Found| found.sighting.instances.iter().any(|one| one.id == *id);
+        request
+            .found
+            .iter()
+            .find(has)
+            .map(|found| &found.sighting.id)
+    };
+    let mut said = BTreeSet::new();
+    for pool in request.pools {
+        let planned = pools.iter().any(|plan| plan.id == pool.id);
+        for endpoint in pool
+            .endpoints
+            .iter()
+            .filter(|one| one.state == EndpointState::Serving)
+        {
+            let Some(owner) = owner(&endpoint.instance) else {
+                continue;
+            };
+            let is_blue = blue.is_some_and(|blue| blue.sighting.id == *owner);
+            if is_blue == planned || !said.insert((&pool.id, owner)) {
+                continue;
+            }
+            problems.push(if is_blue {
+                let what = format!(
+                    "{owner} serves in pool {} too, and the definition has no port for it",
+                    pool.id
+                );
+                Problem::new("labels", what).hint(
+                    "keep the port and its TEAL_n_LISTEN, or take BLUE out of that pool first",
+                )
+            } else {
+                let what = format!(
+                    "pool {} sends traffic to {owner} too, which this deployment does not replace",
+                    pool.id
+                );
+                Problem::new("", what)
+                    .hint("replace it with --replace, or take it out with `teal pool withdraw`")
+            });
         }
     }
 }

@@ -4,8 +4,8 @@ use crate::world::World;
 use teal_core::action::{Action, InstanceAction, KillReason};
 use teal_core::decide::{Decision, WaitingFor, decide};
 use teal_core::journal::{Command, Event, Outcome};
-use teal_core::name::Role;
-use teal_core::observation::Pending;
+use teal_core::name::{InstanceId, Role};
+use teal_core::observation::{EndpointState, Health, Pending};
 
 const SWITCH: (&str, &str) = ("strategy", "switch");
 
@@ -192,4 +192,132 @@ fn blue_that_somebody_scales_up_meanwhile_leaves_too() {
     assert_eq!(world.run(3_000), Some(Outcome::Completed));
 
     assert!(!world.fleets.contains_key(&Role::Blue));
+}
+
+// What a review found, each with the state that shows it.
+
+#[test]
+fn a_blue_that_was_relaunched_during_the_launch_is_not_stopped() {
+    let mut world = World::new(3, &[("gates", "shift")], 9);
+    while waits_for(&mut world) != Some(WaitingFor::Operator) {
+        assert_eq!(world.step(), None);
+    }
+    for _ in 0..3 {
+        world.fleet(Role::Blue).copies.remove(0);
+        assert_eq!(world.run(200), None);
+    }
+
+    assert_eq!(kills(&world), vec![]);
+    assert_eq!(
+        world.serving(Role::Blue),
+        3,
+        "every one came back into the pool"
+    );
+}
+
+#[test]
+fn blue_that_is_unsettled_and_in_no_pool_is_not_stopped_before_green_serves() {
+    let mut world = World::new(3, &[("min_healthy_time", "20s")], 9);
+    world.pool = None;
+    let now = world.now;
+    for copy in &mut world.fleet(Role::Blue).copies {
+        copy.healthy_since = Some(now);
+    }
+
+    for _ in 0..150 {
+        assert_eq!(world.step(), None);
+        assert_eq!(world.fleet(Role::Blue).copies.len(), 3);
+    }
+    assert_eq!(world.run(3_000), Some(Outcome::Completed));
+}
+
+#[test]
+fn warm_blue_stays_warm_when_green_falls_ill() {
+    let mut world = World::new(
+        3,
+        &[SWITCH, ("keep_blue", "1h"), ("unhealthy_limit", "1m")],
+        3,
+    );
+    while waits_for(&mut world) != Some(WaitingFor::Bake) {
+        assert_eq!(world.step(), None);
+    }
+    let later = world.now + teal_core::Span::seconds(20);
+    let green = &mut world.fleet(Role::Green).copies[0];
+    (green.health, green.healthy_since) = (Health::Unhealthy, None);
+    green.changes_at = later;
+
+    assert_eq!(world.run(100), None);
+
+    assert_eq!(kills(&world), vec![]);
+    assert_eq!(world.serving(Role::Blue), 1, "one of them helps out");
+}
+
+#[test]
+fn a_blue_with_no_instances_is_replaced_without_a_bake() {
+    let mut world = World::new(2, &[SWITCH, ("keep_blue", "1h")], 3);
+    let blue = world.fleet(Role::Blue);
+    blue.copies.clear();
+    blue.wanted = 0;
+
+    assert_eq!(world.run(1_000), Some(Outcome::Completed));
+}
+
+#[test]
+fn a_deployer_that_was_away_for_an_hour_goes_on_where_it_was() {
+    for away_after in [5, 20, 30, 40, 60, 90] {
+        let mut world = World::new(3, &[], 11);
+        assert_eq!(world.run(away_after), None);
+        world.now = world.now + teal_core::Span::minutes(60);
+        world.restart_deployer();
+
+        assert_eq!(
+            world.run(3_000),
+            Some(Outcome::Completed),
+            "away after {away_after} steps"
+        );
+    }
+}
+
+#[test]
+fn a_late_promotion_gives_the_drain_its_full_time() {
+    let mut world = World::new(2, &[("gates", "retire"), ("batch", "all")], 3);
+    while waits_for(&mut world) != Some(WaitingFor::Operator) {
+        assert_eq!(world.step(), None);
+    }
+    world.now = world.now + teal_core::Span::minutes(30);
+    world.ask(Command::Promote { full: false });
+
+    assert_eq!(world.run(1_000), Some(Outcome::Completed));
+}
+
+#[test]
+fn a_pool_is_not_emptied_because_nothing_is_found() {
+    let mut world = World::new(3, &[], 3);
+    assert_eq!(world.run(3), None);
+    let hidden = std::mem::take(&mut world.fleets);
+
+    assert_eq!(world.run(3), None);
+
+    let pool = world.pool.clone().unwrap();
+    assert!(
+        hidden[&Role::Blue]
+            .copies
+            .iter()
+            .all(|copy| pool.contains_key(&copy.id))
+    );
+}
+
+#[test]
+fn an_endpoint_of_somebody_else_is_not_touched() {
+    let mut world = World::new(3, &[], 3);
+    let other = InstanceId::from("somebody-else");
+    world
+        .pool
+        .as_mut()
+        .unwrap()
+        .insert(other.clone(), EndpointState::Serving);
+
+    assert_eq!(world.run(3_000), Some(Outcome::Completed));
+
+    assert!(world.pool.unwrap().contains_key(&other));
 }

@@ -11,7 +11,7 @@ use teal_core::observation::{
     EndpointSighting, EndpointState, Health, InstanceSighting, Observation, Pending,
     PendingSighting, Phase, PoolSighting, RevisionSighting, Sighting,
 };
-use teal_core::plan::{self, Found, Plan, Request};
+use teal_core::plan::{self, BalancerAbilities, Found, Plan, Request};
 use teal_core::settings::Settings;
 use teal_core::{Moment, Span};
 
@@ -100,7 +100,12 @@ impl World {
             replace: None,
             found: &found,
             pools: &pools,
-            atomic_change: true,
+            balancer: BalancerAbilities {
+                in_flight: true,
+                atomic_change: true,
+                listens: true,
+                tcp: true,
+            },
             deployment: DeploymentId::from("d1"),
             now: world.now,
         };
@@ -201,7 +206,10 @@ impl World {
     pub(crate) fn ask(&mut self, command: Command) {
         if self.state.outcome.is_none() || matches!(self.state.outcome, Some(Outcome::Stuck { .. }))
         {
-            self.log(Event::Asked { command });
+            self.log(Event::Asked {
+                command,
+                letter: None,
+            });
         }
     }
 
@@ -608,6 +616,7 @@ fn placeholder() -> (Plan, State) {
         batch: 0,
         atomic_change: false,
         settings: Settings::default(),
+        dead: std::collections::BTreeSet::new(),
         notes: Vec::new(),
     };
     let event = Event::Begun {

@@ -44,15 +44,18 @@ enum Until {
 pub(crate) async fn run(places: &Places, args: WaitArgs) -> Result<Exit, Failure> {
     let store = Store::open(&places.state_dir)?;
     let service = ServiceName::from(args.service.trim_matches('/'));
+    let Some(latest) = store.of_service(&service).pop() else {
+        let what = format!("`{service}` was never deployed from this machine");
+        return Err(Failure::new(Exit::Invalid, what).hint("`teal status` shows what runs"));
+    };
+    // A gate or a pause can only be ahead: what has ended already is not what is meant.
+    let passes = matches!(args.until, Until::Gate | Until::Paused);
+    let over = Some(latest.plan.deployment).filter(|_| passes && latest.state.outcome.is_some());
     let wait = async {
         loop {
-            let Some(past) = store.of_service(&service).pop() else {
-                return Err(Failure::new(
-                    Exit::Invalid,
-                    format!("`{service}` was never deployed from this machine"),
-                ));
-            };
-            if let Some(exit) = arrived(args.until, &past) {
+            let past = store.of_service(&service).pop();
+            let past = past.filter(|past| Some(&past.plan.deployment) != over.as_ref());
+            if let Some(exit) = past.and_then(|past| arrived(args.until, &past)) {
                 return Ok(exit);
             }
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -43,6 +43,11 @@ fn docs_settings_tells_every_setting_with_its_names_and_its_default() {
             ));
         }
     }
+    let is_setting = |name: &str| SETTINGS.iter().any(|setting| setting.name == name);
+    let gone = rows
+        .iter()
+        .filter(|(name, row)| row.contains("| `--") && !is_setting(name));
+    offenders.extend(gone.map(|(name, _)| format!("`{name}` has a line and is no setting")));
     let labels = quoted(&read("core/src/definition/labels.rs"), "TEAL_");
     let untold = labels
         .iter()
@@ -50,6 +55,32 @@ fn docs_settings_tells_every_setting_with_its_names_and_its_default() {
     offenders.extend(untold.map(|label| format!("the label {label} is not told")));
 
     none(&offenders, "wrong in docs/settings.md");
+}
+
+#[test]
+fn docs_journal_tells_every_kind_of_entry() {
+    let text = read("docs/journal.md");
+    let rows = table_rows(&text);
+    let source = read("core/src/journal.rs");
+    let event = source
+        .split_once("pub enum Event {")
+        .expect("the journal has events")
+        .1;
+    let body = event.split("\n}").next().unwrap_or_default();
+    // Variants stand four spaces in, their fields and docs further or otherwise.
+    let variants = body.lines().filter_map(|line| line.strip_prefix("    "));
+    let names = variants.filter(|line| line.starts_with(|c: char| c.is_ascii_uppercase()));
+    let names: Vec<String> = names
+        .filter_map(|line| line.split([' ', ',']).next())
+        .map(str::to_lowercase)
+        .collect();
+    assert!(names.len() > 1, "the events are not found: {names:?}");
+    let offenders: Vec<String> = names
+        .into_iter()
+        .filter(|name| !rows.contains_key(name.as_str()))
+        .collect();
+
+    none(&offenders, "in the journal and not in docs/journal.md");
 }
 
 #[test]

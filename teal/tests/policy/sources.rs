@@ -46,11 +46,11 @@ fn every_module_has_a_name_that_says_what_it_is() {
     let mut offenders = Vec::new();
     for source in files("rs") {
         let mut path = source.path.trim_end_matches(".rs").split('/');
-        let declared = source
+        let after_mod = source
             .text
             .lines()
             .filter_map(|line| line.trim().split("mod ").nth(1));
-        let mut declared = declared.map(|rest| rest.trim_end_matches([' ', '{', ';']));
+        let mut declared = after_mod.filter_map(|rest| rest.split([' ', '{', ';']).next());
         if path.any(vague) || declared.any(vague) {
             offenders.push(source.path);
         }
