@@ -80,11 +80,9 @@ impl DriverError {
             Self::Unreachable { .. }
             | Self::Busy { .. }
             | Self::Locked { .. }
+            | Self::NotFound { .. }
             | Self::Malformed { .. } => true,
-            Self::NotFound { .. }
-            | Self::Refused { .. }
-            | Self::Unauthorized { .. }
-            | Self::Unusable { .. } => false,
+            Self::Refused { .. } | Self::Unauthorized { .. } | Self::Unusable { .. } => false,
         }
     }
 

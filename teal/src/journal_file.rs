@@ -171,7 +171,7 @@ mod tests {
 
     const PLAN: &str = r#"{"deployment":"d","service":"s","made_at":0,"blue":null,
         "green":{"revision":"/s","definition":{},"pending":{"kind":"none"}},"pools":[],"target":1,"floor":0,"room":1,
-        "initial":1,"batch":1,"atomic_change":true,"notes":[],"settings":"#;
+        "initial":1,"batch":1,"atomic_change":true,"dead":[],"notes":[],"settings":"#;
 
     fn journal(folder: &Path) -> JournalFile {
         let settings = serde_json::to_string(&teal_core::settings::Settings::default()).unwrap();
@@ -182,6 +182,7 @@ mod tests {
                 Moment(2),
                 Event::Asked {
                     command: Command::Pause,
+                    letter: None,
                 },
             )
             .unwrap();
@@ -190,6 +191,7 @@ mod tests {
                 Moment(3),
                 Event::Asked {
                     command: Command::Resume,
+                    letter: None,
                 },
             )
             .unwrap();
@@ -227,6 +229,7 @@ mod tests {
                     Moment(9),
                     Event::Asked {
                         command: Command::Resume,
+                        letter: None,
                     },
                 )
                 .unwrap();

@@ -53,8 +53,10 @@ async fn look(systems: &Systems, store: &Store) -> Result<Option<Moment>, Driver
     let mut next = None;
     for (service, revisions) in services {
         if let [only] = &revisions[..] {
-            let at = look_at(systems, store, &service, only).await?;
-            next = [next, at].into_iter().flatten().min();
+            match look_at(systems, store, &service, only).await {
+                Ok(at) => next = [next, at].into_iter().flatten().min(),
+                Err(error) => printer::talk(format_args!("keeper: {service}: {error}")),
+            }
         }
     }
     Ok(next)

@@ -34,7 +34,11 @@ fn main() -> ExitCode {
             ));
         }
     };
-    let ended = runtime.block_on(cli.run());
+    let ended = runtime.block_on(async {
+        // A knock (SIGUSR1) ends a process that does not listen for it. From here on it wakes a deployer, at most.
+        let _knocks = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::user_defined1());
+        cli.run().await
+    });
     // Reads of stdin and background tasks may still hang about; nothing waits for them.
     runtime.shutdown_background();
     match ended {

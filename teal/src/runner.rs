@@ -198,11 +198,31 @@ impl Runner {
         }
     }
 
-    /// What the operator asked for from another process.
+    /// What the operator asked for from another process. Each letter counts once, also when a crash leaves it lying.
     fn take_letters(&mut self, audience: &mut dyn Audience) -> Result<(), Failure> {
-        for (letter, command) in self.store.letters(&self.journal.plan.deployment) {
-            self.write(Event::Asked { command }, audience)?;
-            std::fs::remove_file(&letter).map_err(anyhow::Error::new)?;
+        for (path, command) in self.store.letters(&self.journal.plan.deployment) {
+            let name = path
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned());
+            if !name
+                .as_ref()
+                .is_some_and(|name| self.journal.state.letters.contains(name))
+            {
+                self.write(
+                    Event::Asked {
+                        command,
+                        letter: name,
+                    },
+                    audience,
+                )?;
+            }
+            match std::fs::remove_file(&path) {
+                // Whoever wrote it may have taken it back.
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(anyhow::Error::new(error).into());
+                }
+                Ok(()) | Err(_) => {}
+            }
         }
         Ok(())
     }

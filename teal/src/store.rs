@@ -10,9 +10,13 @@ use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use teal_core::journal::{Command, Entry, Event, Outcome, State};
 use teal_core::name::{DeploymentId, ServiceName};
 use teal_core::plan::Plan;
+
+const LOCK_ATTEMPTS: u32 = 5;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// The state folder.
 #[derive(Debug, Clone)]
@@ -104,13 +108,17 @@ impl Store {
             .truncate(false)
             .open(&path);
         let mut file = file.with_context(told)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(held(service, self.holder(service).as_ref()));
-            }
-            Err(TryLockError::Error(error)) => {
-                return Err(anyhow::Error::new(error).context(told()).into());
+        for attempt in 0.. {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if attempt >= LOCK_ATTEMPTS => {
+                    return Err(held(service, self.holder(service).as_ref()));
+                }
+                // Somebody may just be looking whether it is held.
+                Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+                Err(TryLockError::Error(error)) => {
+                    return Err(anyhow::Error::new(error).context(told()).into());
+                }
             }
         }
         let holder = Holder {

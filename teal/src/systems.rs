@@ -39,6 +39,12 @@ pub(crate) fn balancer(places: &Places) -> Result<Builtin, Failure> {
 
 /// Nothing was asked yet: the address itself is the mistake, and the operator's.
 fn unusable(flag: &str, address: &str, error: &DriverError) -> Failure {
-    let hint = error.hint().unwrap_or("write it like http://127.0.0.1:8080");
-    Failure::new(Exit::Invalid, format!("{flag} {address}: {error}; nothing was changed")).hint(hint)
+    let hint = error
+        .hint()
+        .unwrap_or("write it like http://127.0.0.1:8080");
+    Failure::new(
+        Exit::Invalid,
+        format!("{flag} {address}: {error}; nothing was changed"),
+    )
+    .hint(hint)
 }

@@ -120,10 +120,10 @@ impl Builtin {
             return Ok(());
         };
         if !pool.endpoints.is_empty() {
-            return Err(DriverError::Refused {
-                what: format!("closing pool {id}"),
-                message: format!("it still has {} endpoints", pool.endpoints.len()),
-                details: vec![],
+            // What was forgotten leaves once nothing is in flight: the caller has to look again.
+            return Err(DriverError::Busy {
+                url: self.client.url(),
+                message: format!("pool {id} still has {} endpoints", pool.endpoints.len()),
             });
         }
         let answer = self.client.call(Method::DELETE, &path(id), None).await?;

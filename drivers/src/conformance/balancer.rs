@@ -246,7 +246,7 @@ pub async fn a_pool_with_endpoints_is_not_closed(trial: &Trial<'_>) {
     let refused = trial.balancer.act(&trial.closing()).await;
 
     assert!(
-        matches!(refused, Err(DriverError::Refused { .. })),
+        matches!(refused, Err(DriverError::Busy { .. })),
         "{refused:?}"
     );
     assert_eq!(trial.serving().await, ["a"]);

@@ -200,7 +200,7 @@ pub async fn a_revision_with_instances_is_not_removed(trial: &Trial<'_>) {
     let refused = trial.orchestrator.act(&trial.removal()).await;
 
     assert!(
-        matches!(refused, Err(DriverError::Refused { .. })),
+        matches!(refused, Err(DriverError::Busy { .. })),
         "{refused:?}"
     );
     assert_eq!(trial.ids().await, before);

@@ -1,7 +1,7 @@
 //! The balancer of the world in memory.
 
 use super::World;
-use super::orchestrator::refused;
+use super::orchestrator::not_yet;
 use super::state::{Endpoint, Pool, State};
 use crate::{Balancer, Capabilities, DriverError};
 use async_trait::async_trait;
@@ -67,7 +67,7 @@ impl State {
         let count = self.pools.get(id).map_or(0, |pool| pool.endpoints.len());
         if count > 0 {
             let message = format!("it still has {count} endpoints");
-            return Err(refused(&format!("closing pool {id}"), &message));
+            return Err(not_yet(&format!("closing pool {id}"), &message));
         }
         self.pools.remove(id);
         Ok(())

@@ -162,7 +162,7 @@ impl State {
         };
         if !revision.instances.is_empty() {
             let message = format!("it still has {} instances", revision.instances.len());
-            return Err(refused(&format!("the removal of {id}"), &message));
+            return Err(not_yet(&format!("the removal of {id}"), &message));
         }
         self.pass(id, Lock::Respect)?;
         self.revisions.remove(id);
@@ -185,10 +185,18 @@ impl State {
     }
 }
 
-pub(super) fn refused(what: &str, message: &str) -> DriverError {
+fn refused(what: &str, message: &str) -> DriverError {
     DriverError::Refused {
         what: what.to_owned(),
         message: message.to_owned(),
         details: vec![],
+    }
+}
+
+/// What is in the way may be gone at the next look.
+pub(super) fn not_yet(what: &str, message: &str) -> DriverError {
+    DriverError::Busy {
+        url: "fake".to_owned(),
+        message: format!("{what}: {message}"),
     }
 }

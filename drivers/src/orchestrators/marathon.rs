@@ -172,13 +172,13 @@ impl Marathon {
             .sighting(&Clock::of(&answer))
             .map_err(|why| answer.malformed(why))?;
         if !sighting.instances.is_empty() {
-            return Err(DriverError::Refused {
-                what: format!("the removal of {revision}"),
+            // One may have been launched since the caller looked: it has to look again.
+            return Err(DriverError::Busy {
+                url: self.client.url(),
                 message: format!(
-                    "it still has {} instances, and Marathon would stop them all",
+                    "{revision} still has {} instances, and removing it would stop them all",
                     sighting.instances.len()
                 ),
-                details: vec![],
             });
         }
         let path = format!("{}?force=false", app_path(revision));

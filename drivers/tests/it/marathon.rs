@@ -261,7 +261,7 @@ async fn an_app_with_tasks_is_not_removed_and_one_without_is_and_is_not_forced()
 
     let refused = connect(&full).act(&removal()).await;
     assert!(
-        matches!(refused, Err(DriverError::Refused { .. })),
+        matches!(refused, Err(DriverError::Busy { .. })),
         "{refused:?}"
     );
     assert_eq!(changes(&full), vec![]);

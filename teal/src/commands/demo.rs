@@ -161,7 +161,7 @@ impl Stage {
 
     async fn traffic(&self) -> Result<LoadSettings, Failure> {
         let systems = Systems::connect(&self.places)?;
-        let pools = drive::service_pools(&systems, &"oinker".into(), 1).await?;
+        let pools = drive::service_pools(&systems, &"oinker".into()).await?;
         let listen = pools
             .first()
             .and_then(|pool| pool.listen.clone())

@@ -10,12 +10,13 @@ use crate::show;
 use crate::store::{Past, ServiceLock, Store};
 use crate::systems::Systems;
 use anyhow::Context;
-use teal_core::action::Action;
+use std::collections::BTreeSet;
+use teal_core::action::{Action, PoolAction};
 use teal_core::definition::Definition;
 use teal_core::journal::{Command, Entry, Event, Outcome};
 use teal_core::name::{DeploymentId, PoolId, RevisionId, ServiceName};
 use teal_core::observation::PoolSighting;
-use teal_core::plan::{Found, Plan, Request, make};
+use teal_core::plan::{BalancerAbilities, Found, Plan, Request, make};
 use teal_core::report::Report;
 use teal_core::settings::Settings;
 
@@ -39,8 +40,10 @@ pub(crate) async fn make_plan(
         .find()
         .await
         .map_err(|error| Failure::orchestrator(&error))?;
-    let pools = service_pools(systems, &definition.service, definition.service_ports.len()).await?;
-    let capabilities = systems.balancer.capabilities();
+    let mut pools = service_pools(systems, &definition.service).await?;
+    for other in replaced_services(&found, wish) {
+        pools.extend(service_pools(systems, &other).await?);
+    }
     let request = Request {
         definition,
         settings: wish.settings,
@@ -48,7 +51,7 @@ pub(crate) async fn make_plan(
         replace: wish.replace,
         found: &found,
         pools: &pools,
-        atomic_change: capabilities.atomic_change,
+        balancer: abilities(systems),
         deployment,
         now: crate::clock::now(),
     };
@@ -60,13 +63,36 @@ pub(crate) async fn make_plan(
     })
 }
 
+/// Returns the services, other than the one that is deployed, whose pools may send traffic to what is replaced.
+fn replaced_services(found: &[Found], wish: &Wish<'_>) -> BTreeSet<ServiceName> {
+    let replaced = found
+        .iter()
+        .filter(|found| wish.replace == Some(&found.sighting.id));
+    let services = replaced.map(|found| Definition::of_running(&found.definition).service);
+    services
+        .filter(|service| *service != wish.definition.service)
+        .collect()
+}
+
+fn abilities(systems: &Systems) -> BalancerAbilities {
+    let can = systems.balancer.capabilities();
+    BalancerAbilities {
+        in_flight: can.in_flight,
+        atomic_change: can.atomic_change,
+        listens: can.listens,
+        tcp: can.tcp,
+    }
+}
+
+/// A service's ports beyond this many are not looked for in the balancer.
+const PORTS_MAX: usize = 8;
+
 /// Returns the pools that exist for a service.
 pub(crate) async fn service_pools(
     systems: &Systems,
     service: &ServiceName,
-    ports: usize,
 ) -> Result<Vec<PoolSighting>, Failure> {
-    let others = (1..ports).map(|index| PoolId(format!("{service}:{index}")));
+    let others = (1..PORTS_MAX).map(|index| PoolId(format!("{service}:{index}")));
     let ids: Vec<PoolId> = std::iter::once(PoolId::from(service.as_str()))
         .chain(others)
         .collect();
@@ -137,7 +163,10 @@ pub(crate) async fn go_on(
     let by = format!("{}:{}", crate::store::host(), std::process::id());
     let events = [
         Some(Event::Resumed { by }),
-        command.map(|command| Event::Asked { command }),
+        command.map(|command| Event::Asked {
+            command,
+            letter: None,
+        }),
     ];
     for event in events.into_iter().flatten() {
         journal.write(crate::clock::now(), event)?;
@@ -198,7 +227,13 @@ fn refusal(end: &End, entries: &[Entry]) -> Option<Failure> {
     let mut refused = None;
     for entry in entries {
         if let Event::Performed { intent } = &entry.event
-            && matches!(intended(*intent), Some(Action::Instance(_)))
+            && !matches!(
+                intended(*intent),
+                Some(
+                    Action::Pool(PoolAction::Open { .. } | PoolAction::Close { .. })
+                        | Action::Mark(_)
+                )
+            )
         {
             return None;
         }
@@ -265,7 +300,8 @@ pub(crate) fn exit(end: &End) -> Exit {
     }
 }
 
-/// Returns an unfinished deployment of a service that this machine has no journal of, from what GREEN carries.
+/// Returns the latest unfinished deployment of a service, from what GREEN carries: for a machine that has no journal of
+/// it. A GREEN that replaces nothing is unfinished while it is smaller than planned.
 pub(crate) async fn carried(
     systems: &Systems,
     service: &ServiceName,
@@ -275,14 +311,18 @@ pub(crate) async fn carried(
         .find()
         .await
         .map_err(|error| Failure::orchestrator(&error))?;
-    let pools = service_pools(systems, service, 1).await?;
-    let atomic = systems.balancer.capabilities().atomic_change;
-    let unfinished = |green: &&Found| {
-        let definition = Definition::of_running(&green.definition);
-        let replaces = definition.labels.replaces.as_ref();
-        definition.service == *service
-            && replaces.is_some_and(|blue| found.iter().any(|other| other.sighting.id == *blue))
-    };
-    let green = found.iter().find(unfinished);
-    Ok(green.and_then(|green| Plan::carried(green, &found, &pools, atomic)))
+    let pools = service_pools(systems, service).await?;
+    let of_service = found
+        .iter()
+        .filter(|found| Definition::of_running(&found.definition).service == *service);
+    let plans = of_service.filter_map(|green| {
+        let plan = Plan::carried(green, &found, &pools, abilities(systems))?;
+        let replaces = Definition::of_running(&green.definition)
+            .labels
+            .replaces
+            .is_some();
+        let unfinished = plan.blue.is_some() || (!replaces && green.sighting.wanted < plan.target);
+        unfinished.then_some(plan)
+    });
+    Ok(plans.max_by_key(|plan| plan.made_at))
 }

@@ -125,7 +125,7 @@ async fn rows(
     services.retain(|service, _| only.is_none_or(|only| only == service));
     let mut rows = Vec::new();
     for (service, revisions) in services {
-        let pools = drive::service_pools(systems, &service, 1).await?;
+        let pools = drive::service_pools(systems, &service).await?;
         let deployment = store
             .open_of(&service)
             .map(|past| past.plan.deployment.to_string());

@@ -22,7 +22,7 @@ use teal_core::journal::{Command, Event, Outcome};
 use teal_core::name::ServiceName;
 
 /// How long a running deployer may take to take a letter.
-const LETTER_TIMEOUT: Duration = Duration::from_secs(15);
+const LETTER_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// Decide nothing more for a deployment until `resume`; what serves goes on serving
 #[derive(Debug, Args)]
@@ -71,12 +71,13 @@ pub(crate) struct ForceArgs {
 pub(crate) async fn pause(places: &Places, args: PauseArgs) -> Result<Exit, Failure> {
     let desk = Desk::open(places, args.service.as_deref())?;
     let past = desk.expect_open()?;
-    if !desk.hand_over(&past, &Command::Pause).await? {
+    if desk.hand_over(&past, &Command::Pause).await?.is_none() {
         let _lock = desk.store.lock(&desk.service, &past.plan.deployment)?;
         JournalFile::open(&past.path)?.write(
             crate::clock::now(),
             Event::Asked {
                 command: Command::Pause,
+                letter: None,
             },
         )?;
     }
@@ -95,8 +96,23 @@ pub(crate) async fn resume(places: &Places, args: ResumeArgs) -> Result<Exit, Fa
 pub(crate) async fn promote(places: &Places, args: PromoteArgs) -> Result<Exit, Failure> {
     let desk = Desk::open(places, args.service.as_deref())?;
     let past = desk.expect_open()?;
+    let state = &past.state;
+    let at_gate = state
+        .gate
+        .is_some_and(|(gate, _)| !state.open_gates.contains(&gate));
+    let baking = state.bake_began.is_some() && !state.bake_ended;
+    if state.is_back() || !(args.full || at_gate || baking) {
+        let what = format!(
+            "{} waits at no gate and does not bake; nothing was changed",
+            desk.service
+        );
+        return Err(Failure::new(Exit::Invalid, what).hint(format!(
+            "`teal watch {}` shows where it is; --full opens what is ahead",
+            desk.service
+        )));
+    }
     let command = Command::Promote { full: args.full };
-    if desk.hand_over(&past, &command).await? {
+    if desk.hand_over(&past, &command).await?.is_some() {
         printer::talk(format_args!("{} is promoted", desk.service));
         return Ok(Exit::Done);
     }
@@ -115,7 +131,7 @@ pub(crate) async fn force(places: &Places, args: ForceArgs) -> Result<Exit, Fail
     let command = Command::Force {
         reason: args.reason,
     };
-    if desk.hand_over(&past, &command).await? {
+    if desk.hand_over(&past, &command).await?.is_some() {
         printer::talk(format_args!(
             "{}: what drains at this moment is stopped",
             desk.service
@@ -200,27 +216,58 @@ impl<'a> Desk<'a> {
         Ok(true)
     }
 
-    /// Gives the command to the process that carries the deployment on. False: there is none.
-    async fn hand_over(&self, past: &Past, command: &Command) -> Result<bool, Failure> {
+    /// Gives the command to the process that carries the deployment on. None: there is none. Else the number of entries
+    /// that its journal had before.
+    async fn hand_over(&self, past: &Past, command: &Command) -> Result<Option<usize>, Failure> {
+        let deployment = &past.plan.deployment;
         let Some(holder) = self.store.holder(&self.service) else {
-            return Ok(false);
+            return Ok(None);
         };
-        let letter = self.store.post(&past.plan.deployment, command)?;
-        knock(&holder);
-        let taken = wait_until(LETTER_TIMEOUT, || !letter.exists()).await;
-        if !taken {
-            // Nobody took it, so nobody may find it later.
-            drop(std::fs::remove_file(&letter));
-            return Err(Failure::new(
-                Exit::Internal,
-                format!(
-                    "process {} holds {} and does not answer",
-                    holder.pid, self.service
-                ),
-            )
-            .hint("it may be stopped (Ctrl-Z) or hang; end it, then say this again"));
+        if holder.deployment != *deployment {
+            let what = format!(
+                "{} holds {} and is not yet under way",
+                holder.deployment, self.service
+            );
+            return Err(Failure::new(Exit::Locked, what).hint("say this again in a moment"));
         }
-        Ok(true)
+        let before = past.entries.len();
+        let letter = self.store.post(deployment, command)?;
+        let name = letter
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned());
+        knock(&holder);
+        let taken = || {
+            let past = self.store.find(deployment).ok()?;
+            let taken = past
+                .state
+                .letters
+                .iter()
+                .any(|taken| Some(taken) == name.as_ref());
+            (taken || past.state.outcome.is_some()).then_some(taken)
+        };
+        let deadline = tokio::time::Instant::now() + LETTER_TIMEOUT;
+        while tokio::time::Instant::now() < deadline {
+            match taken() {
+                Some(true) => return Ok(Some(before)),
+                Some(false) => {
+                    // Nobody will take it any more.
+                    std::fs::remove_file(&letter).ok();
+                    let what = format!("{deployment} had ended before it could hear of this");
+                    return Err(Failure::new(Exit::Invalid, what).hint(format!(
+                        "`teal status {}` shows how things are",
+                        self.service
+                    )));
+                }
+                None => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+        std::fs::remove_file(&letter).ok();
+        let what = format!(
+            "process {} holds {} and does not answer",
+            holder.pid, self.service
+        );
+        Err(Failure::new(Exit::Internal, what)
+            .hint("it may be stopped (Ctrl-Z) or hang; end it, then say this again"))
     }
 
     /// Has the command done and follows the deployment to its end, here or where it is carried on.
@@ -229,8 +276,8 @@ impl<'a> Desk<'a> {
             self.adopt().await?;
         }
         let past = self.expect_open()?;
-        if self.hand_over(&past, &command).await? {
-            let outcome = self.follow(&past.path).await?;
+        if let Some(before) = self.hand_over(&past, &command).await? {
+            let outcome = self.follow(&past.path, before).await?;
             printer::talk(show::outcome(&outcome));
             return Ok(exit(&End::Outcome(outcome)));
         }
@@ -248,9 +295,8 @@ impl<'a> Desk<'a> {
     }
 
     /// Follows another process's deployment to its end.
-    async fn follow(&self, journal: &Path) -> Result<Outcome, Failure> {
+    async fn follow(&self, journal: &Path, mut told: usize) -> Result<Outcome, Failure> {
         let mut audience = show::Lines::default();
-        let mut told = crate::journal_file::read(journal)?.len();
         loop {
             let carried_on = self.store.holder(&self.service).is_some();
             let entries = crate::journal_file::read(journal)?;
@@ -274,6 +320,16 @@ impl<'a> Desk<'a> {
 
     /// The last deployment is over and BLUE is gone: what BLUE was is deployed again, with no gate.
     async fn deploy_again(&self) -> Result<Exit, Failure> {
+        let all = self.store.of_service(&self.service);
+        if let Some(latest) = all.last()
+            && let Some(Outcome::RolledBack { .. }) = latest.state.outcome
+        {
+            let id = &latest.plan.deployment;
+            printer::talk(format_args!(
+                "nothing to do: {id} was rolled back, so BLUE serves already"
+            ));
+            return Ok(Exit::Done);
+        }
         let last = self
             .store
             .of_service(&self.service)
@@ -295,11 +351,12 @@ impl<'a> Desk<'a> {
         let id = drive::new_id(&self.service);
         let lock = self.store.lock(&self.service, &id)?;
         let mut settings = last.plan.settings.clone();
-        settings.gates.clear();
         settings.without_health_checks = true;
-        let text = with_gauge(&blue.definition, &blue.pending).to_string();
+        // A rollback runs no gate again, whatever the labels say.
+        let no_gates = [("gates".to_owned(), "none".to_owned(), "rollback".to_owned())];
+        let text = redeployable(&blue.definition, &self.service, &blue.pending).to_string();
         let (definition, settings) =
-            Definition::resolve(&text, &settings, &[]).map_err(|problems| {
+            Definition::resolve(&text, &settings, &no_gates).map_err(|problems| {
                 Failure::invalid(
                     format!("{} cannot be deployed again", blue.revision),
                     problems,
@@ -327,8 +384,12 @@ impl<'a> Desk<'a> {
     }
 }
 
-/// Returns the definition with labels that name the gauge that was used for it.
-fn with_gauge(definition: &serde_json::Value, pending: &PendingSource) -> serde_json::Value {
+/// Returns the definition with labels that name its service, and the gauge that was used for it.
+fn redeployable(
+    definition: &serde_json::Value,
+    service: &ServiceName,
+    pending: &PendingSource,
+) -> serde_json::Value {
     let mut definition = definition.clone();
     let Some(body) = definition.as_object_mut() else {
         return definition;
@@ -339,6 +400,7 @@ fn with_gauge(definition: &serde_json::Value, pending: &PendingSource) -> serde_
     let Some(labels) = labels.as_object_mut() else {
         return definition;
     };
+    labels.insert("TEAL_SERVICE".to_owned(), serde_json::json!(service));
     let mut set = |name: &str, value: String| {
         labels
             .entry(name)
@@ -394,13 +456,4 @@ fn knock(holder: &Holder) {
         // A process that is gone is found out by the letter that stays.
         kill(Pid::from_raw(pid), Signal::SIGUSR1).ok();
     }
-}
-
-async fn wait_until(limit: Duration, done: impl Fn() -> bool) -> bool {
-    let wait = async {
-        while !done() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(limit, wait).await.is_ok()
 }

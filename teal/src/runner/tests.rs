@@ -7,7 +7,7 @@ use std::sync::Arc;
 use teal_core::definition::Definition;
 use teal_core::journal::Command;
 use teal_core::name::{PoolId, RevisionId};
-use teal_core::plan::{Request, make};
+use teal_core::plan::{BalancerAbilities, Request, make};
 use teal_core::settings::Settings;
 use teal_drivers::fake::{Birth, World};
 use teal_drivers::faulty::{Faulty, Weights};
@@ -73,7 +73,12 @@ impl Trial {
             pools: &Balancer::observe(&world, &[PoolId::from("oinker")])
                 .await
                 .unwrap(),
-            atomic_change: true,
+            balancer: BalancerAbilities {
+                in_flight: true,
+                atomic_change: true,
+                listens: true,
+                tcp: true,
+            },
             deployment: "d1".into(),
             now: crate::clock::now(),
         });

@@ -237,24 +237,6 @@ fn commands_by_hand_tell_programs_as_well_as_people() {
     assert_eq!(app["mem"], 48.0);
 }
 
-#[test]
-fn a_task_that_is_killed_without_scaling_is_launched_again_and_serves_again() {
-    let world = World::up().with_blue("a", 2);
-    let tasks = world.tasks("/oinker-a");
-    let first = tasks.keys().next().expect("there are two").as_str();
-
-    world
-        .teal(&["task", "kill", first])
-        .exits(exit::DONE)
-        .prints("Killed tasks: ");
-
-    eventually("another one serves in its place", || {
-        let pool = world.pool();
-        (pool.len() == 2 && !pool.contains_key(first)).then_some(())
-    });
-    world.serves_only("a", 2);
-}
-
 // ---- helpers -----------------------------------------------------------------------------------
 
 /// A definition whose id names its colour, as the runbook's do.

@@ -1,6 +1,6 @@
-//! The deployer may be killed at any instant, and the systems may be away: the next one ends it as if nothing had been.
+//! The deployer may be killed or interrupted at any instant: the next one ends the deployment as if nothing had been.
 
-use crate::world::{Journal, Kind, Oinker, Ran, Relay, Running, World, eventually, exit};
+use crate::world::{Journal, Kind, Oinker, Ran, Relay, World, eventually, exit};
 use nix::sys::signal::Signal;
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -215,9 +215,9 @@ fn a_second_interrupt_does_not_wait_for_an_answer() {
     let world = World::up().with_blue("a", 1);
     let relay = Relay::losing(&world.balancer, "POST /v1/pools/oinker/change");
     let file = world.write(&Oinker::new("b"));
-    let mut command = world.command(&["deploy", &file, "--revision", "b"]);
-    command.env("TEAL_BALANCER", format!("http://{}", relay.address));
-    let mut deploy = Running::start(command, None);
+    let url = format!("http://{}", relay.address);
+    let arguments = ["deploy", &file, "--revision", "b"];
+    let mut deploy = world.start_with("TEAL_BALANCER", &url, &arguments);
     eventually("a request is lost", || (relay.lost() > 0).then_some(()));
 
     let began = Instant::now();
@@ -236,52 +236,6 @@ fn a_second_interrupt_does_not_wait_for_an_answer() {
     deploy.ends().exits(exit::INTERRUPTED);
     world.teal(&["resume", "oinker"]).exits(exit::DONE);
     world.serves_only("b", 1);
-}
-
-// ---- systems that are away, instances that die -------------------------------------------------
-
-#[test]
-fn an_orchestrator_that_is_away_for_a_while_is_waited_for() {
-    is_waited_for(
-        |world| &world.marathon,
-        "TEAL_MARATHON",
-        "the orchestrator cannot be seen",
-    );
-}
-
-#[test]
-fn a_balancer_that_is_away_for_a_while_is_waited_for() {
-    is_waited_for(
-        |world| &world.balancer,
-        "TEAL_BALANCER",
-        "the balancer cannot be seen",
-    );
-}
-
-#[test]
-fn a_blue_that_dies_by_itself_does_not_stop_the_deployment() {
-    let world = World::up().with_blue("a", 3);
-    let deploy = world.begin(&Oinker::new("b").env("OINKER_START_DELAY_MS", "700"), &[]);
-    world.until_journal(2, "GREEN is launched", |it| {
-        it.instance_actions().len() >= 2
-    });
-
-    kill_one(&world, "oinker-a.");
-
-    deploy.ends().exits(exit::DONE);
-    world.serves_only("b", 3);
-}
-
-#[test]
-fn a_green_that_dies_in_the_pool_is_replaced() {
-    let world = World::up().with_blue("a", 3);
-    let deploy = world.begin(&Oinker::new("b"), &[]);
-    world.until_journal(2, "GREEN has traffic", |it| !it.pool_changes().is_empty());
-
-    kill_one(&world, "oinker-b.");
-
-    deploy.ends().exits(exit::DONE);
-    world.serves_only("b", 3);
 }
 
 // ---- helpers -----------------------------------------------------------------------------------
@@ -341,37 +295,8 @@ fn killed(world: &World, what: &str, so_far: impl Fn(&Journal) -> bool) -> Journ
 
 /// Runs a command as another machine would: with a state folder of its own.
 fn elsewhere(world: &World, arguments: &[&str]) -> Ran {
-    let mut command = world.command(arguments);
-    command.env("TEAL_STATE_DIR", world.other_state());
-    Running::start(command, None).ends()
-}
-
-fn is_waited_for(place: impl Fn(&World) -> &String, variable: &str, told: &str) {
-    let world = World::up().with_blue("a", 2);
-    let load = world.load(Kind::Requests);
-    let relay = Relay::to(place(&world));
-    let file = world.write(&Oinker::new("b"));
-    let mut command = world.command(&["deploy", &file, "--revision", "b"]);
-    command.env(variable, format!("http://{}", relay.address));
-    let mut deploy = Running::start(command, None);
-    world.until_journal(2, "GREEN has traffic", |it| !it.pool_changes().is_empty());
-
-    relay.cut();
-    deploy.until_it_says(told);
-    relay.mend();
-
-    deploy.ends().exits(exit::DONE);
-    world.serves_only("b", 2);
-    load.lost_nothing();
-}
-
-/// Kills one process of a revision, as a crash of it would.
-fn kill_one(world: &World, prefix: &str) {
-    let processes = world.processes();
-    let (_, process) = processes
-        .iter()
-        .find(|(task, _)| task.starts_with(prefix))
-        .expect("one runs");
-    let process = i32::try_from(*process).expect("process ids are small");
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(process), Signal::SIGKILL).expect("it runs");
+    let folder = world.other_state().display().to_string();
+    world
+        .start_with("TEAL_STATE_DIR", &folder, arguments)
+        .ends()
 }

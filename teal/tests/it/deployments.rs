@@ -1,6 +1,7 @@
 //! Deployments that go well: nothing is dropped on the way and nothing is left afterwards.
 
-use crate::world::{Kind, Oinker, World, exit};
+use crate::world::{Kind, Oinker, World, eventually, exit};
+use std::net::TcpStream;
 
 #[test]
 fn a_first_deployment_serves_with_every_instance() {
@@ -178,6 +179,46 @@ fn a_gauge_in_a_json_document_is_waited_for_as_well() {
             .any(|one| one["most_pending"].as_u64() > Some(0)),
         "{report:#}"
     );
+}
+
+#[test]
+fn healthy_capacity_never_falls_below_what_blue_had() {
+    let world = World::up().with_blue("a", 3);
+
+    world
+        .deploy(&Oinker::new("b"), &["--batch", "2"])
+        .exits(exit::DONE);
+
+    let report = world
+        .teal(&["report", "oinker", "-o", "json"])
+        .exits(exit::DONE)
+        .json();
+    assert_eq!(report["floor"], 3);
+    assert_eq!(report["least_capacity"], 3, "{report:#}");
+}
+
+#[test]
+fn a_held_tcp_connection_keeps_its_blue_until_it_is_closed() {
+    let tcp = |revision| {
+        Oinker::new(revision)
+            .instances(1)
+            .label("TEAL_PROTOCOL", "tcp")
+    };
+    let world = World::up().with(&tcp("a"));
+    let blue = world.processes();
+    let held = TcpStream::connect(world.listen()).expect("the service listens");
+    eventually("it is in flight", || (world.in_flight() == 1).then_some(()));
+
+    let mut deploy = world.begin(&tcp("b"), &[]);
+    deploy.until_it_says("1 BLUE instance drain: oinker-a.");
+    assert!(
+        blue.keys().all(|task| world.processes().contains_key(task)),
+        "BLUE still runs"
+    );
+    drop(held);
+
+    deploy.ends().exits(exit::DONE);
+    world.serves_only("b", 1);
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod by_hand;
 mod crashes;
 mod deployments;
 mod gauges;
+mod meddling;
 mod mistakes;
 mod rollbacks;
 mod telling;

@@ -1,55 +1,33 @@
 //! Mistakes: all of them told at once, each with what to do about it, the exit code of whose mistake it is, and nothing
 //! changed.
 
-use crate::world::{Oinker, Running, World, exit};
+use crate::world::{Oinker, World, exit};
 use serde_json::json;
 use std::net::TcpListener;
 
 #[test]
-fn a_definition_with_mistakes_is_refused_with_every_one_of_them() {
-    let world = World::up().with_blue("a", 1);
+fn a_key_with_a_mistake_is_refused_with_its_place_and_a_hint() {
     let good = || Oinker::new("b").instances(1);
-    let cases: [(Oinker, &[&str]); 13] = [
+    let bad_check = json!([{ "protocol": "HTTP", "paht": "/health" }]);
+    are_refused(&[
         (
             good().with("instnces", 3),
             &[
-                "instnces: there is no key `instnces` here",
+                "instnces: there is no key",
                 "hint: did you mean `instances`?",
             ],
         ),
         (
             good().with("instances", "three"),
-            &["instances: must be a whole number, zero or more, and is the text \"three\""],
+            &["instances: must be a whole number", "the text \"three\""],
         ),
         (
-            good().with(
-                "healthChecks",
-                json!([{ "protocol": "HTTP", "paht": "/health" }]),
-            ),
-            &[
-                "healthChecks[0].paht: there is no key `paht`",
-                "hint: did you mean `path`?",
-            ],
+            good().with("healthChecks", bad_check),
+            &["healthChecks[0].paht: ", "hint: did you mean `path`?"],
         ),
         (
             good().without("healthChecks"),
             &["no health check is declared", "--without-health-checks"],
-        ),
-        (
-            good()
-                .without_label("TEAL_PENDING_PATH")
-                .without_label("TEAL_PENDING_GAUGE"),
-            &[
-                "nothing says where pending operations are read",
-                "say TEAL_PENDING=none",
-            ],
-        ),
-        (
-            good().without_label("TEAL_PENDING_GAUGE"),
-            &[
-                "the page is named, and not what to read on it",
-                "hint: add TEAL_PENDING_GAUGE",
-            ],
         ),
         (
             good().without("id"),
@@ -63,52 +41,59 @@ fn a_definition_with_mistakes_is_refused_with_every_one_of_them() {
             good().without("cmd"),
             &["nothing says what to run", "hint: "],
         ),
+    ]);
+}
+
+#[test]
+fn a_label_with_a_mistake_is_refused_with_its_name_and_a_hint() {
+    let good = || Oinker::new("b").instances(1);
+    let page_only = good().without_label("TEAL_PENDING_GAUGE");
+    let no_gauge = page_only.clone().without_label("TEAL_PENDING_PATH");
+    are_refused(&[
         (
-            good().label("TEAL_DRAIN_DEADLIN", "5s"),
+            no_gauge,
             &[
-                "labels.TEAL_DRAIN_DEADLIN: ",
-                "hint: did you mean `TEAL_DRAIN_DEADLINE`?",
+                "nothing says where pending operations are read",
+                "say TEAL_PENDING=none",
             ],
         ),
         (
-            good().label("TEAL_DRAIN_DEADLINE", "soon"),
-            &["labels.TEAL_DRAIN_DEADLINE: `soon` is not a length of time (write it like 200ms"],
+            page_only,
+            &[
+                "the page is named, and not what to read on it",
+                "hint: add TEAL_PENDING_GAUGE",
+            ],
+        ),
+        (
+            good().label("TEAL_DRAIN_DEADLIN", "5s"),
+            &["hint: did you mean `TEAL_DRAIN_DEADLINE`?"],
+        ),
+        (
+            good().label("TEAL_PATIENCE", "soon"),
+            &["labels.TEAL_PATIENCE: `soon` is not a length of time"],
         ),
         (
             good().label("TEAL_LISTEN", "8090"),
-            &[
-                "labels.TEAL_LISTEN: `8090` is not host:port",
-                "hint: write it like 127.0.0.1:8090",
-            ],
+            &["`8090` is not host:port", "like 127.0.0.1:8090"],
         ),
-        (
-            good()
-                .with("instnces", 3)
-                .without("id")
-                .label("TEAL_BATCH", "x")
-                .without("healthChecks"),
-            &[
-                "instnces",
-                "no `id`",
-                "labels.TEAL_BATCH: `x` is not",
-                "no health check",
-            ],
-        ),
-    ];
-    let before = world.everything();
+    ]);
+}
 
-    for (definition, told) in &cases {
-        let file = world.write(definition);
-        for command in ["deploy", "plan"] {
-            let ran = world
-                .teal(&[command, &file, "--revision", "b"])
-                .exits(exit::INVALID);
-            let ran = ran.says("cannot be deployed; nothing was changed");
-            told.iter().fold(ran, |ran, text| ran.says(text));
-        }
-    }
-
-    assert_eq!(world.everything(), before);
+#[test]
+fn all_mistakes_of_a_definition_are_told_at_once() {
+    let bad = Oinker::new("b")
+        .with("instnces", 3)
+        .without("id")
+        .without("healthChecks");
+    are_refused(&[(
+        bad.label("TEAL_BATCH", "x"),
+        &[
+            "instnces",
+            "no `id`",
+            "labels.TEAL_BATCH: `x` is not",
+            "no health check",
+        ],
+    )]);
 }
 
 #[test]
@@ -198,26 +183,28 @@ fn a_flag_with_a_mistake_is_refused_under_its_own_name() {
         told.iter()
             .fold(ran.says("nothing was changed"), |ran, text| ran.says(text));
     }
-    world
-        .teal(&["deploy", &file, "--revision", "Not Good"])
-        .exits(exit::INVALID)
-        .says("--revision");
-    world
-        .teal(&["deploy", &file, "--bach", "2"])
-        .exits(exit::INVALID)
-        .says("'--batch'");
-    world
-        .teal(&["deplyo", &file])
-        .exits(exit::INVALID)
-        .says("'deploy'");
-    world
-        .teal(&["force", "oinker"])
-        .exits(exit::INVALID)
-        .says("--reason");
-    world
-        .teal(&["wait", "oinker", "--for", "godot"])
-        .exits(exit::INVALID)
-        .says("rolled-back");
+
+    assert_eq!(world.everything(), before);
+}
+
+#[test]
+fn a_word_that_the_command_line_does_not_know_is_refused_with_the_near_one() {
+    let world = World::up().with_blue("a", 1);
+    let file = world.write(&Oinker::new("b"));
+    let before = world.everything();
+
+    for (arguments, told) in [
+        (
+            &["deploy", &file, "--revision", "Not Good"][..],
+            "--revision",
+        ),
+        (&["deploy", &file, "--bach", "2"], "'--batch'"),
+        (&["deplyo", &file], "'deploy'"),
+        (&["force", "oinker"], "--reason"),
+        (&["wait", "oinker", "--for", "godot"], "rolled-back"),
+    ] {
+        world.teal(arguments).exits(exit::INVALID).says(told);
+    }
 
     assert_eq!(world.everything(), before);
 }
@@ -249,7 +236,7 @@ fn a_projects_file_with_mistakes_is_refused_with_every_one_of_them() {
 }
 
 #[test]
-fn a_projects_file_gives_defaults_that_labels_and_flags_override() {
+fn a_projects_file_gives_defaults_that_labels_environment_and_flags_override() {
     let world = World::up().with_blue("a", 1);
     world.write_file(
         "teal.toml",
@@ -257,7 +244,7 @@ fn a_projects_file_gives_defaults_that_labels_and_flags_override() {
     );
     let file = world.write(&Oinker::new("b"));
 
-    let plan = world.teal(&[
+    let arguments = [
         "plan",
         &file,
         "--revision",
@@ -266,7 +253,8 @@ fn a_projects_file_gives_defaults_that_labels_and_flags_override() {
         "all",
         "-o",
         "json",
-    ]);
+    ];
+    let plan = world.start_with("TEAL_SURGE", "3", &arguments).ends();
 
     let settings = &plan.exits(exit::DONE).json()["plan"]["settings"];
     assert_eq!(settings["patience"], "7h", "from the file");
@@ -276,6 +264,11 @@ fn a_projects_file_gives_defaults_that_labels_and_flags_override() {
         json!({ "percent": 100 }),
         "from the flag"
     );
+    assert_eq!(
+        settings["surge"],
+        json!({ "count": 3 }),
+        "from the environment"
+    );
 }
 
 #[test]
@@ -284,11 +277,11 @@ fn an_orchestrator_that_cannot_be_reached_has_an_exit_code_of_its_own() {
     let before = world.everything();
 
     for arguments in told_to_systems(&world.write(&Oinker::new("b"))) {
-        let mut command = world.command(&arguments);
-        command.env("TEAL_MARATHON", format!("http://{}", nobody()));
-        let ran = Running::start(command, None)
-            .ends()
-            .exits(exit::ORCHESTRATOR);
+        let nowhere = format!("http://{}", nobody());
+        let ran = world
+            .start_with("TEAL_MARATHON", &nowhere, &arguments)
+            .ends();
+        let ran = ran.exits(exit::ORCHESTRATOR);
         ran.says("error: ").says("hint: ");
     }
 
@@ -301,9 +294,11 @@ fn a_balancer_that_cannot_be_reached_has_an_exit_code_of_its_own() {
     let before = world.everything();
 
     for arguments in told_to_systems(&world.write(&Oinker::new("b"))) {
-        let mut command = world.command(&arguments);
-        command.env("TEAL_BALANCER", format!("http://{}", nobody()));
-        let ran = Running::start(command, None).ends().exits(exit::BALANCER);
+        let nowhere = format!("http://{}", nobody());
+        let ran = world
+            .start_with("TEAL_BALANCER", &nowhere, &arguments)
+            .ends();
+        let ran = ran.exits(exit::BALANCER);
         ran.says("error: ").says("hint: ");
     }
 
@@ -471,6 +466,23 @@ fn what_a_person_named_wrongly_is_that_persons_mistake() {
 }
 
 // ---- helpers -----------------------------------------------------------------------------------
+
+/// Checks that each of these is refused by `deploy` and by `plan`, with all that is to be told, and changes nothing.
+fn are_refused(cases: &[(Oinker, &[&str])]) {
+    let world = World::up().with_blue("a", 1);
+    let before = world.everything();
+    for (definition, told) in cases {
+        let file = world.write(definition);
+        for command in ["deploy", "plan"] {
+            let ran = world
+                .teal(&[command, &file, "--revision", "b"])
+                .exits(exit::INVALID);
+            let ran = ran.says("cannot be deployed; nothing was changed");
+            told.iter().fold(ran, |ran, text| ran.says(text));
+        }
+    }
+    assert_eq!(world.everything(), before);
+}
 
 /// Returns an address that nobody listens on.
 fn nobody() -> String {

@@ -1,6 +1,6 @@
 //! What the program tells: of what runs, of what is going on, and of what was.
 
-use crate::world::{Oinker, World, eventually, exit};
+use crate::world::{Oinker, World, exit};
 
 #[test]
 fn status_tells_what_runs_and_what_is_going_on() {
@@ -114,7 +114,14 @@ fn history_and_reports_tell_what_every_deployment_did() {
         .prints("how instances left the pool:")
         .prints("timeline:")
         .prints("remove BLUE /oinker-a");
-    world.teal(&["history", "nobody"]).exits(exit::DONE);
+    let page = world
+        .teal(&["report", "oinker", "--html"])
+        .exits(exit::DONE);
+    let page = page.prints("<!doctype html>").prints("/oinker-c");
+    assert!(
+        !page.stdout.contains("src=\"http"),
+        "a page that needs nothing else: {page}"
+    );
 }
 
 #[test]
@@ -196,20 +203,4 @@ fn a_reader_that_goes_away_is_no_reason_to_panic() {
     let ran = world.sh("teal report oinker | head -n 1", &[]);
 
     ran.exits(exit::DONE).prints("oinker-");
-}
-
-#[test]
-fn an_instance_that_crashes_while_nothing_is_deployed_comes_back_into_the_pool() {
-    let world = World::up().with_blue("a", 2);
-    let processes = world.processes();
-    let (task, process) = processes.iter().next().expect("there are two");
-    let process = nix::unistd::Pid::from_raw(i32::try_from(*process).expect("a process id"));
-
-    nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGKILL).expect("it runs");
-
-    eventually("another one serves in its place", || {
-        let pool = world.pool();
-        (pool.len() == 2 && !pool.contains_key(task)).then_some(())
-    });
-    world.serves_only("a", 2);
 }

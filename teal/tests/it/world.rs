@@ -98,8 +98,14 @@ impl World {
         Running::start(self.command(arguments), None)
     }
 
-    /// Returns a command of the program that is told where things are, to be changed before it runs.
-    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+    /// Starts a command of the program with another value for a variable of its environment.
+    pub(crate) fn start_with(&self, name: &str, value: &str, arguments: &[&str]) -> Running {
+        let mut command = self.command(arguments);
+        command.env(name, value);
+        Running::start(command, None)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.told(env!("CARGO_BIN_EXE_teal"));
         command.args(arguments);
         command

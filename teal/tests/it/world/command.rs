@@ -176,7 +176,7 @@ impl Running {
     pub(crate) fn kill(mut self) -> String {
         self.child.kill().expect("it can be killed");
         self.child.wait().expect("it can be waited for");
-        self.stderr.to_end()
+        self.stderr.finish()
     }
 
     /// Waits for its end. Whatever a command does, it does not panic.
@@ -190,7 +190,7 @@ impl Running {
             );
         }
         let status = self.child.wait().expect("it can be waited for");
-        let (stdout, stderr) = (self.stdout.to_end(), self.stderr.to_end());
+        let (stdout, stderr) = (self.stdout.finish(), self.stderr.finish());
         let ran = Ran {
             line: std::mem::take(&mut self.line),
             status,
@@ -243,7 +243,7 @@ impl Stream {
             .clone()
     }
 
-    fn to_end(&mut self) -> String {
+    fn finish(&mut self) -> String {
         if let Some(reader) = self.reader.take() {
             reader.join().expect("reading does not panic");
         }

@@ -40,10 +40,9 @@ impl Relay {
         });
         let serve = Arc::clone(&shared);
         std::thread::spawn(move || {
-            listener
-                .incoming()
-                .flatten()
-                .for_each(|it| serve.connect(it))
+            for client in listener.incoming().flatten() {
+                serve.connect(client);
+            }
         });
         Self { address, shared }
     }

@@ -76,6 +76,15 @@ impl World {
             .collect()
     }
 
+    /// Returns how much is in flight to all endpoints of the service.
+    pub(crate) fn in_flight(&self) -> u64 {
+        let pool = self.ask(&self.balancer, "/v1/pools/oinker");
+        let counts = array(&pool, "endpoints")
+            .into_iter()
+            .filter_map(|one| one["in_flight"].as_u64());
+        counts.sum()
+    }
+
     /// Returns where the service is reached.
     pub(crate) fn listen(&self) -> String {
         text(&self.ask(&self.balancer, "/v1/pools/oinker"), "listen")
