@@ -101,6 +101,7 @@ impl Definition {
 
     fn gather(body: Map<String, Value>, problems: &mut Vec<Problem>) -> Self {
         problems.extend(fields::check(&body));
+        fields::check_command(&body, problems);
         let labels = Labels::read(&body, problems);
         let id = RevisionId(fields::id(&body, problems));
         let service_ports = fields::service_ports(&body);
@@ -165,6 +166,12 @@ fn parse_object(text: &str) -> Result<Map<String, Value>, Vec<Problem>> {
             .hint("check for a missing comma, quote or bracket just before this place"),
         ]),
     }
+}
+
+/// Returns every unknown key and wrong type of a part of a definition, such as a change of an app.
+#[must_use]
+pub fn check_part(part: &Map<String, Value>) -> Vec<Problem> {
+    fields::check(part)
 }
 
 /// Returns the service that an app's id stands for: without a `blue-`/`green-` prefix or a `-blue`/`-green` suffix in

@@ -79,9 +79,22 @@ impl Failure {
         )
     }
 
-    fn driver(exit: Exit, error: &DriverError, otherwise: &str) -> Self {
-        let hint = error.hint().unwrap_or(otherwise).to_owned();
-        Self::new(exit, error.to_string()).hint(hint)
+    fn driver(exit: Exit, error: &DriverError, absent: &str) -> Self {
+        let failure = Self::new(exit, error.to_string());
+        let hint = match error {
+            DriverError::Unreachable { .. } => Some(absent),
+            DriverError::Busy { .. }
+            | DriverError::Locked { .. }
+            | DriverError::NotFound { .. }
+            | DriverError::Refused { .. }
+            | DriverError::Unauthorized { .. }
+            | DriverError::Malformed { .. }
+            | DriverError::Unusable { .. } => error.hint(),
+        };
+        match hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
     }
 }
 

@@ -157,7 +157,6 @@ pub(super) fn check(body: &Map<String, Value>) -> Vec<Problem> {
         }
     }
     check_texts(body, "labels", &mut problems);
-    check_command(body, &mut problems);
     problems
 }
 
@@ -320,7 +319,7 @@ fn check_texts(body: &Map<String, Value>, key: &str, problems: &mut Vec<Problem>
 }
 
 /// Marathon wants one of `cmd` and `args`, or a container that brings its own.
-fn check_command(body: &Map<String, Value>, problems: &mut Vec<Problem>) {
+pub(super) fn check_command(body: &Map<String, Value>, problems: &mut Vec<Problem>) {
     let has = |key: &str| body.get(key).is_some_and(|value| !value.is_null());
     if has("cmd") && has("args") {
         problems.push(

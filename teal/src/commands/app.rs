@@ -7,6 +7,7 @@ use crate::systems;
 use clap::Subcommand;
 use serde_json::{Map, Value};
 use std::path::PathBuf;
+use teal_core::definition::check_part;
 use teal_drivers::DriverError;
 use teal_drivers::http::Client;
 
@@ -128,6 +129,10 @@ pub(super) async fn send(
 
 /// What a person asked for by name and what is not there is the person's mistake; the rest is the orchestrator's.
 fn refused(error: &DriverError) -> Failure {
+    if matches!(error, DriverError::NotFound { .. }) {
+        return Failure::new(Exit::Invalid, format!("{error}; nothing was changed"))
+            .hint("`teal app list` shows what there is");
+    }
     Failure::orchestrator(error)
 }
 
@@ -166,7 +171,14 @@ fn patch(properties: &[String]) -> Result<Value, Failure> {
         let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
         patch.insert(name.to_owned(), value);
     }
-    Ok(Value::Object(patch))
+    let problems = check_part(&patch);
+    if problems.is_empty() {
+        return Ok(Value::Object(patch));
+    }
+    Err(Failure::invalid(
+        "this change cannot be used; nothing was changed",
+        problems,
+    ))
 }
 
 async fn list(places: &Places, client: &Client) -> Result<(), Failure> {

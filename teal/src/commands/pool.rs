@@ -68,6 +68,7 @@ pub(crate) async fn run(places: &Places, command: PoolCommand) -> Result<Exit, F
     let (service, action) = match command {
         PoolCommand::List { service } => (service, None),
         PoolCommand::Open { service, listen } => {
+            check_listen(listen.as_deref())?;
             let id = pool_id(&service);
             let pool = PoolPlan {
                 id,
@@ -84,10 +85,12 @@ pub(crate) async fn run(places: &Places, command: PoolCommand) -> Result<Exit, F
             (service, Some(action))
         }
         PoolCommand::Withdraw { service, tasks } => {
+            check_listed(&systems, &service, &tasks).await?;
             let action = change(&service, Vec::new(), ids(tasks), Vec::new());
             (service, Some(action))
         }
         PoolCommand::Forget { service, tasks } => {
+            check_listed(&systems, &service, &tasks).await?;
             let action = change(&service, Vec::new(), Vec::new(), ids(tasks));
             (service, Some(action))
         }
@@ -127,6 +130,44 @@ fn failure(service: &str, error: &DriverError) -> Failure {
     } else {
         Failure::balancer(error)
     }
+}
+
+fn check_listen(listen: Option<&str>) -> Result<(), Failure> {
+    let Some(listen) = listen else { return Ok(()) };
+    let port = listen.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+    if port.is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Exit::Invalid,
+        format!("--listen {listen}: that is not host:port; nothing was changed"),
+    )
+    .hint("write it like 127.0.0.1:8090"))
+}
+
+/// A slip in a name would change nothing, and the person would believe that it did.
+async fn check_listed(systems: &Systems, service: &str, tasks: &[String]) -> Result<(), Failure> {
+    let pools = systems.balancer.observe(&[pool_id(service)]).await;
+    let pools = pools.map_err(|error| Failure::balancer(&error))?;
+    let pool = pools.first().ok_or_else(|| no_pool(service))?;
+    let listed = |task: &&String| {
+        pool.endpoints
+            .iter()
+            .any(|one| one.instance.as_str() == *task)
+    };
+    let missing: Vec<&str> = tasks
+        .iter()
+        .filter(|task| !listed(task))
+        .map(String::as_str)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let what = format!(
+        "no endpoint of `{service}` is called {}; nothing was changed",
+        missing.join(", ")
+    );
+    Err(Failure::new(Exit::Invalid, what).hint(format!("`teal pool list {service}` shows them")))
 }
 
 /// Looks the tasks up: only what runs for this service can be admitted.

@@ -122,10 +122,10 @@ pub(crate) async fn promote(places: &Places, args: PromoteArgs) -> Result<Exit, 
 pub(crate) async fn force(places: &Places, args: ForceArgs) -> Result<Exit, Failure> {
     let desk = Desk::open(places, args.service.as_deref())?;
     if args.reason.trim().is_empty() {
-        return Err(Failure::new(
-            Exit::Invalid,
-            "force needs a reason, and --reason is empty",
-        ));
+        return Err(
+            Failure::new(Exit::Invalid, "force needs a reason, and --reason is empty")
+                .hint("say why work may be dropped: it will stand in the report"),
+        );
     }
     let past = desk.expect_open()?;
     let command = Command::Force {
