@@ -34,6 +34,15 @@ struct Held {
 }
 
 impl Evidence {
+    /// Returns what an onlooker begins with: the deployer has been looking all the time, so deadlines go by its journal.
+    #[must_use]
+    pub fn of_onlooker() -> Self {
+        Self {
+            sighted_since: Some(Moment(0)),
+            ..Self::default()
+        }
+    }
+
     /// Joins one look with what was known, and returns the facts to decide on.
     pub fn absorb(&mut self, plan: &Plan, sighting: Sighting) -> Observation {
         let at = sighting.at;

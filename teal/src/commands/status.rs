@@ -60,7 +60,7 @@ pub(crate) async fn run(places: &Places, args: StatusArgs) -> Result<Exit, Failu
     if let (Some(service), Format::Text) = (&only, places.output)
         && let Some(past) = store.open_of(service)
     {
-        let mut evidence = Evidence::default();
+        let mut evidence = Evidence::of_onlooker();
         return show_once(&systems, &past, &mut evidence).await;
     }
     let rows = rows(&store, &systems, only.as_ref()).await?;
@@ -212,7 +212,7 @@ pub(crate) async fn watch(places: &Places, args: WatchArgs) -> Result<Exit, Fail
         .hint("`teal status` shows what runs"));
     };
     let mut audience = show::audience(places.output);
-    let mut evidence = Evidence::default();
+    let mut evidence = Evidence::of_onlooker();
     let mut told = 0;
     while !interrupt.is_wanted() {
         let past = store.find(&last.plan.deployment)?;
