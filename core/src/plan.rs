@@ -2,6 +2,7 @@
 
 mod make;
 mod outline;
+mod refuse;
 
 pub use make::{BalancerAbilities, Found, FoundPool, Request, make};
 pub use outline::{Outline, Step};

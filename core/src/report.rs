@@ -329,7 +329,9 @@ impl Writer {
     }
 }
 
-fn ask(command: &crate::journal::Command) -> String {
+/// Returns what an operator asked for, as a sentence.
+#[must_use]
+pub fn ask(command: &crate::journal::Command) -> String {
     use crate::journal::Command;
     match command {
         Command::Pause => "pause".to_owned(),

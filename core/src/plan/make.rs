@@ -1,5 +1,6 @@
 //! Definition + first look → plan, or everything that stands in the way.
 
+use super::refuse;
 use super::{BluePlan, GreenPlan, Plan, PoolPlan, Protocol};
 use crate::definition::{self, Definition, PendingSource};
 use crate::name::{DeploymentId, InstanceId, PoolId, RevisionId, ServiceName};
@@ -92,12 +93,12 @@ pub fn make(request: &Request<'_>) -> Result<Option<Plan>, Vec<Problem>> {
     if is_there_already(&of_service, &green_id, &digest) {
         return Ok(None);
     }
-    refuse_existing(request.found, &green_id, &mut problems);
+    refuse::existing(request.found, &green_id, &mut problems);
     let blue = blue(request, &of_service, &green_id, &mut problems);
     let pools = pools(request);
-    refuse_moving(request, &pools, &mut problems);
-    refuse_other_traffic(request, blue, &pools, &mut problems);
-    refuse_the_impossible(request.balancer, &pools, &mut problems);
+    refuse::moving(request, &pools, &mut problems);
+    refuse::other_traffic(request, blue, &pools, &mut problems);
+    refuse::the_impossible(request.balancer, &pools, &mut problems);
     let numbers = Numbers::work_out(request, blue, &mut problems);
     if !problems.is_empty() {
         return Err(problems);
@@ -275,13 +276,32 @@ fn green_id(request: &Request<'_>, problems: &mut Vec<Problem>) -> RevisionId {
     RevisionId(format!("{id}-{revision}"))
 }
 
-/// Returns what tells two definitions of one revision id apart: FNV-1a over the definition as text.
+/// Returns what tells two definitions of one revision id apart: FNV-1a over the definition as text, its keys in order.
 fn digest(body: &Map<String, Value>) -> String {
-    let text = Value::Object(body.clone()).to_string();
+    let text = canonical(&Value::Object(body.clone()));
     let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
     format!("{hash:016x}")
+}
+
+/// Returns JSON whose text does not depend on the order in which keys were written.
+fn canonical(value: &Value) -> String {
+    match value {
+        Value::Object(map) => {
+            let mut pairs: Vec<String> = map
+                .iter()
+                .map(|(key, value)| format!("{key:?}:{}", canonical(value)))
+                .collect();
+            pairs.sort();
+            format!("{{{}}}", pairs.join(","))
+        }
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(canonical).collect();
+            format!("[{}]", items.join(","))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.to_string(),
+    }
 }
 
 fn label<'a>(found: &'a Found, name: &str) -> Option<&'a str> {
@@ -302,18 +322,6 @@ fn is_there_already(of_service: &[&Found], green: &RevisionId, digest: &str) -> 
                 && label(only, definition::DIGEST) == Some(digest)
         }
         _ => false,
-    }
-}
-
-fn refuse_existing(found: &[Found], green: &RevisionId, problems: &mut Vec<Problem>) {
-    if found.iter().any(|found| found.sighting.id == *green) {
-        problems.push(
-            Problem::new(
-                "id",
-                format!("`{green}` runs already, and a revision never changes"),
-            )
-            .hint("give this one an id of its own: --revision $(git rev-parse --short HEAD)"),
-        );
     }
 }
 
@@ -443,62 +451,6 @@ fn pools(request: &Request<'_>) -> Vec<PoolPlan> {
     plans
 }
 
-fn refuse_the_impossible(can: BalancerAbilities, pools: &[PoolPlan], problems: &mut Vec<Problem>) {
-    if !can.in_flight {
-        problems.push(
-            Problem::new(
-                "balancer",
-                "it cannot tell what is in flight, so nothing could be drained",
-            )
-            .hint("use a balancer that counts requests per endpoint"),
-        );
-    }
-    for pool in pools {
-        if !pool.existed && !can.listens {
-            problems.push(
-                Problem::new(
-                    "balancer",
-                    format!("there is no pool {} and it cannot open one", pool.id),
-                )
-                .hint("make the pool in the balancer's own configuration"),
-            );
-        }
-        if pool.protocol == Protocol::Tcp && !can.tcp {
-            let what = format!("pool {} is to serve raw TCP, and it cannot", pool.id);
-            problems.push(Problem::new("labels.TEAL_PROTOCOL", what));
-        }
-    }
-}
-
-/// A pool that serves stays where its clients find it. Port 0 asks for any port, so it is content with the present one.
-fn refuse_moving(request: &Request<'_>, pools: &[PoolPlan], problems: &mut Vec<Problem>) {
-    for pool in pools {
-        let found = request.pools.iter().find(|found| found.id == pool.id);
-        let (Some(now), Some(wanted)) = (
-            found.and_then(|found| found.listen.as_deref()),
-            &pool.listen,
-        ) else {
-            continue;
-        };
-        let host = |address: &str| {
-            let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
-            (host.replace("localhost", "127.0.0.1"), port.to_owned())
-        };
-        let (now_at, wanted_at) = (host(now), host(wanted));
-        if now_at.0 != wanted_at.0 || (wanted_at.1 != "0" && now_at.1 != wanted_at.1) {
-            let what = format!(
-                "pool {} listens on {now}, and the definition asks for {wanted}",
-                pool.id
-            );
-            problems.push(
-                Problem::new("labels.TEAL_LISTEN", what).hint(
-                    "its clients know the present address: keep it, or remove the pool first",
-                ),
-            );
-        }
-    }
-}
-
 /// Pool entries whose instance no revision has.
 fn dead(request: &Request<'_>) -> BTreeSet<InstanceId> {
     let alive = |id: &InstanceId| {
@@ -513,56 +465,6 @@ fn dead(request: &Request<'_>) -> BTreeSet<InstanceId> {
         .map(|endpoint| endpoint.instance.clone())
         .filter(|id| !alive(id))
         .collect()
-}
-
-/// Traffic of the service that neither goes to BLUE nor to a pool of the plan would be lost sight of.
-fn refuse_other_traffic(
-    request: &Request<'_>,
-    blue: Option<&Found>,
-    pools: &[PoolPlan],
-    problems: &mut Vec<Problem>,
-) {
-    let owner = |id: &InstanceId| {
-        let has = |found: &&Found| found.sighting.instances.iter().any(|one| one.id == *id);
-        request
-            .found
-            .iter()
-            .find(has)
-            .map(|found| &found.sighting.id)
-    };
-    let mut said = BTreeSet::new();
-    for pool in request.pools {
-        let planned = pools.iter().any(|plan| plan.id == pool.id);
-        for endpoint in pool
-            .endpoints
-            .iter()
-            .filter(|one| one.state == EndpointState::Serving)
-        {
-            let Some(owner) = owner(&endpoint.instance) else {
-                continue;
-            };
-            let is_blue = blue.is_some_and(|blue| blue.sighting.id == *owner);
-            if is_blue == planned || !said.insert((&pool.id, owner)) {
-                continue;
-            }
-            problems.push(if is_blue {
-                let what = format!(
-                    "{owner} serves in pool {} too, and the definition has no port for it",
-                    pool.id
-                );
-                Problem::new("labels", what).hint(
-                    "keep the port and its TEAL_n_LISTEN, or take BLUE out of that pool first",
-                )
-            } else {
-                let what = format!(
-                    "pool {} sends traffic to {owner} too, which this deployment does not replace",
-                    pool.id
-                );
-                Problem::new("", what)
-                    .hint("replace it with --replace, or take it out with `teal pool withdraw`")
-            });
-        }
-    }
 }
 
 fn notes(request: &Request<'_>, blue: Option<&Found>) -> Vec<String> {

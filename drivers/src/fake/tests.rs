@@ -1,3 +1,5 @@
+//! What the world in memory is expected to do.
+
 use super::*;
 use crate::{Balancer, Orchestrator};
 use serde_json::json;

@@ -1,3 +1,5 @@
+//! Framing, however the bytes are split.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Heads, good and bad.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The pool under many hands at once.
+
 use std::sync::atomic::AtomicBool;
 use std::thread;
 

@@ -65,7 +65,9 @@ fn line(event: &Event) -> Option<String> {
             };
             Some(format!("failed: {reason} ({next})"))
         }
-        Event::Asked { command, .. } => Some(format!("the operator asks: {command:?}")),
+        Event::Asked { command, .. } => {
+            Some(format!("the operator asks: {}", report::ask(command)))
+        }
         Event::Resumed { by } => Some(format!("resumed by {by}")),
         Event::Ended { outcome } => Some(report::ending(outcome)),
     }

@@ -19,7 +19,7 @@ impl Audience for Live {
         let text = match &entry.event {
             Event::Intended { action } => report::sentence(action),
             Event::Failed { reason, .. } => printer::style::red(format!("failed: {reason}")),
-            Event::Asked { command, .. } => format!("the operator asks: {command:?}"),
+            Event::Asked { command, .. } => format!("the operator asks: {}", report::ask(command)),
             Event::Resumed { by } => format!("resumed by {by}"),
             Event::Begun { .. }
             | Event::Performed { .. }

@@ -265,19 +265,23 @@ fn steps(journal: &Journal) -> usize {
 /// Begins a deployment for each moment, kills the deployer then, and has another process go on.
 fn survives_kills(world: &World, flags: &[&str], moments: &[usize]) {
     let load = world.load(Kind::Everything);
+    let mut in_time = 0;
     for (index, moment) in moments.iter().enumerate() {
         let green = Oinker::new(&format!("g{index}"));
         let deployer = world.begin(&green, flags);
         let what = format!("{moment} steps");
         world.until_journal(index + 3, &what, |it| steps(it) >= *moment);
         let said = deployer.kill();
-
-        let resumed = world.teal(&["resume", "oinker"]);
-
-        let told = format!("killed after {what}: {said}\n{resumed}");
-        assert_eq!(resumed.code(), Some(exit::DONE), "{told}");
+        // The last steps take a moment together: it may have got to its end.
+        if world.journal().outcome().is_null() {
+            in_time += 1;
+            let resumed = world.teal(&["resume", "oinker"]);
+            let told = format!("killed after {what}: {said}\n{resumed}");
+            assert_eq!(resumed.code(), Some(exit::DONE), "{told}");
+        }
         world.serves_only(&green.revision, 3);
     }
+    assert!(in_time >= 4, "it was killed {in_time} times before its end");
     load.lost_nothing().was_of_every_kind();
 }
 

@@ -1,3 +1,5 @@
+//! Pages of gauges, good and bad.
+
 use super::*;
 use proptest::prelude::*;
 
