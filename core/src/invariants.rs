@@ -279,6 +279,13 @@ impl Case<'_> {
             .filter(|one| one.is_capacity())
             .count();
         let spare = green > 0 && self.seen.capacity() >= self.plan.floor as usize;
+        let blue = self
+            .seen
+            .instances(Role::Blue)
+            .filter(|one| one.phase != Phase::Stopping)
+            .count();
+        let at_first = self.plan.blue.as_ref().map_or(0, |blue| blue.instances) as usize;
+        let spare = spare || (green > 0 && !one.is_well() && blue + green > at_first);
         let keep = self.plan.settings.keep_blue();
         let warm = self
             .state

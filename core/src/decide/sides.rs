@@ -101,6 +101,21 @@ impl Sides<'_> {
             || self.state.withdrawn.contains_key(&one.id)
             || one.traffic == Traffic::Draining
             || spare
+            || self.is_superfluous(one)
+    }
+
+    /// Whether a GREEN serves in the place of this BLUE, which is not healthy and in no pool: it adds nothing to the
+    /// capacity, and the room that it takes may be what GREEN needs to grow.
+    fn is_superfluous(&self, one: &Instance) -> bool {
+        let alive = |one: &&Instance| one.phase != Phase::Stopping && !self.is_killed(one);
+        let useless = |one: &&Instance| alive(one) && !one.is_in_pool() && !one.is_well();
+        let at_first = self.plan.blue.as_ref().map_or(0, |blue| blue.instances) as usize;
+        let both = self.outgoing().filter(alive).count() + self.incoming_capacity();
+        let excess = both.saturating_sub(at_first).min(self.incoming_capacity());
+        self.outgoing()
+            .filter(useless)
+            .take(excess)
+            .any(|other| other.id == one.id)
     }
 
     /// Leaving, alive, out of the pool, and not told to stop yet.

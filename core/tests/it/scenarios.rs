@@ -321,3 +321,15 @@ fn an_endpoint_of_somebody_else_is_not_touched() {
 
     assert!(world.pool.unwrap().contains_key(&other));
 }
+
+#[test]
+fn a_blue_that_is_sick_and_in_no_pool_makes_room_for_the_green_that_mends_it() {
+    let mut world = World::new(3, &[], 3);
+    world.pool = Some(Default::default());
+    let never = world.now + teal_core::Span::minutes(600);
+    for copy in &mut world.fleet(Role::Blue).copies {
+        (copy.health, copy.healthy_since, copy.changes_at) = (Health::Unknown, None, never);
+    }
+
+    assert_eq!(world.run(3_000), Some(Outcome::Completed));
+}

@@ -123,7 +123,13 @@ impl Marathon {
         }
         let path = format!("{}{}", app_path(revision), force(lock, '?'));
         let body = json!({ "instances": to });
-        self.change(revision, Method::PUT, &path, Some(&body)).await
+        match self.change(revision, Method::PUT, &path, Some(&body)).await {
+            // Marathon takes a PUT of an app that has just been removed for a creation, and a size alone is none.
+            Err(DriverError::Refused { .. }) if self.app(revision).await?.is_none() => {
+                Err(missing(revision))
+            }
+            done => done,
+        }
     }
 
     async fn kill(

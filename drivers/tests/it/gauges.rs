@@ -15,7 +15,7 @@ async fn a_gauge_is_read_from_a_page_and_from_a_document() {
             "",
             "# TYPE pending gauge\npending{q=\"a\"} 2\npending{q=\"b\"} 1\n",
         ),
-        "GET /status" => answer(200, "", r#"{"work":{"left":4}}"#),
+        "GET /status" => answer(200, "", r#"{"jobs": { "left":4}}"#),
         _ => answer(404, "", ""),
     })
     .await;
@@ -29,7 +29,7 @@ async fn a_gauge_is_read_from_a_page_and_from_a_document() {
         Pending::Count(3)
     );
     assert_eq!(
-        read(&pointer("/status", "/work/left"), &server).await,
+        read(&pointer("/status", "/jobs/left"), &server).await,
         Pending::Count(4)
     );
     assert_eq!(

@@ -9,7 +9,7 @@ use crate::systems::Systems;
 use clap::Args;
 use std::path::PathBuf;
 use teal_core::definition::Definition;
-use teal_core::name::RevisionId;
+use teal_core::name::{RevisionId, ServiceName};
 use teal_core::plan::Plan;
 use teal_core::settings::Settings;
 
@@ -117,6 +117,7 @@ pub(crate) async fn run(places: &Places, args: DeployArgs) -> Result<Exit, Failu
             "`teal resume {service}` goes on with it, `teal rollback {service}` undoes it"
         )));
     }
+    refuse_foreign(&systems, service).await?;
     let wish = wish(&args.wish, &resolved);
     let Some(plan) = drive::make_plan(&systems, &wish, id).await? else {
         printer::talk(nothing_to_do(&wish));
@@ -136,6 +137,24 @@ fn wish<'a>(args: &'a WishArgs, resolved: &'a Resolved) -> Wish<'a> {
         revision: args.revision.as_deref(),
         replace: resolved.replace.as_ref(),
     }
+}
+
+/// A deployment that another machine began and that has not ended locks the service as one of this machine's does.
+async fn refuse_foreign(systems: &Systems, service: &ServiceName) -> Result<(), Failure> {
+    let Some(open) = drive::carried(systems, service).await? else {
+        return Ok(());
+    };
+    let Some(blue) = &open.blue else {
+        return Ok(());
+    };
+    let (id, green) = (&open.deployment, &open.green.revision);
+    let what = format!(
+        "an unfinished deployment replaces {} by {green} ({id}, begun elsewhere); nothing was changed",
+        blue.revision
+    );
+    Err(Failure::new(Exit::Locked, what).hint(format!(
+        "`teal resume {service}` goes on with it, `teal rollback {service}` undoes it"
+    )))
 }
 
 fn nothing_to_do(wish: &Wish<'_>) -> String {

@@ -273,6 +273,11 @@ fn tell_interrupted(service: &ServiceName) {
 fn tell_outcome(outcome: &Outcome, report: &Report) {
     let (service, took) = (&report.service, report.took(crate::clock::now()));
     printer::talk(format_args!("{} in {took}", show::outcome(outcome)));
+    tell_stuck(service, outcome);
+}
+
+/// Tells what a person can do about a deployment that is stuck.
+pub(crate) fn tell_stuck(service: &ServiceName, outcome: &Outcome) {
     if matches!(outcome, Outcome::Stuck { .. }) {
         printer::talk(format_args!(
             "hint: `teal resume {service}` tries on, `teal rollback {service}` turns back, \

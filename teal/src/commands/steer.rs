@@ -148,7 +148,7 @@ pub(crate) async fn rollback(places: &Places, args: RollbackArgs) -> Result<Exit
     };
     if desk.open_past().is_some() || desk.adopt().await? {
         // Rolled back is what was asked for here.
-        return desk
+        let ended = desk
             .carry_on(command, |end| match end {
                 End::Outcome(Outcome::RolledBack { .. }) => Exit::Done,
                 End::Outcome(Outcome::Completed | Outcome::Stuck { .. }) | End::Interrupted => {
@@ -156,6 +156,10 @@ pub(crate) async fn rollback(places: &Places, args: RollbackArgs) -> Result<Exit
                 }
             })
             .await;
+        // It may have ended by itself in this very moment: then there is something else to undo.
+        if ended.is_ok() || desk.open_past().is_some() {
+            return ended;
+        }
     }
     desk.deploy_again().await
 }
@@ -278,7 +282,7 @@ impl<'a> Desk<'a> {
         let past = self.expect_open()?;
         if let Some(before) = self.hand_over(&past, &command).await? {
             let outcome = self.follow(&past.path, before).await?;
-            printer::talk(show::outcome(&outcome));
+            drive::tell_stuck(&self.service, &outcome);
             return Ok(exit(&End::Outcome(outcome)));
         }
         let lock = self.store.lock(&self.service, &past.plan.deployment)?;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 fn a_rolling_deployment_killed_at_any_moment_is_completed_by_resume() {
     let world = World::up().with_blue("start", 3);
 
-    let moments = spread_over(&world, &[]);
+    let moments = world.moments(&[]);
 
     survives_kills(&world, &[], &moments);
 }
@@ -21,7 +21,7 @@ fn a_switch_killed_at_any_moment_is_completed_by_resume() {
     let world = World::up().with_blue("start", 3);
     let flags = ["--strategy", "switch", "--keep-blue", "300ms"];
 
-    let moments = spread_over(&world, &flags);
+    let moments = world.moments(&flags);
 
     survives_kills(&world, &flags, &moments);
 }
@@ -33,7 +33,7 @@ fn a_resume_may_be_killed_as_well() {
     let mut deployer = world.begin(&Oinker::new("b"), &[]);
 
     for moment in [4, 9, 14, 19] {
-        world.until_journal(2, "so many steps", |it| steps(it) >= moment);
+        world.until_journal(2, "so many steps", |it| it.steps() >= moment);
         deployer.kill();
         deployer = world.start(&["resume", "oinker"]);
     }
@@ -152,6 +152,41 @@ fn another_machine_rolls_back_what_a_dead_one_began() {
     load.lost_nothing();
 }
 
+#[test]
+fn two_machines_that_go_on_with_the_same_deployment_do_no_harm() {
+    let world = World::up().with_blue("a", 3);
+    let load = world.load(Kind::Requests);
+    let first = world.begin(&Oinker::new("b"), &[]);
+    world.until_journal(2, "GREEN has traffic", |it| !it.pool_changes().is_empty());
+
+    let second = elsewhere(&world, &["resume", "oinker"]);
+
+    assert_eq!(first.ends().code(), Some(exit::DONE));
+    second.exits(exit::DONE);
+    world.serves_only("b", 3);
+    load.lost_nothing();
+}
+
+#[test]
+fn another_machine_deploys_nothing_else_meanwhile() {
+    let world = World::up().with_blue("a", 2);
+    let first = world.begin(&Oinker::new("b"), &["--gates", "shift"]);
+    world.wait_for("gate");
+    let before = world.everything();
+
+    let file = world.write(&Oinker::new("c"));
+    let second = elsewhere(&world, &["deploy", &file, "--revision", "c"]);
+
+    let second = second
+        .exits(exit::LOCKED)
+        .says("hint: `teal resume oinker` goes on with it");
+    second.says("an unfinished deployment replaces /oinker-a by /oinker-b");
+    assert_eq!(world.everything(), before);
+    world.teal(&["promote", "oinker"]).exits(exit::DONE);
+    first.ends().exits(exit::DONE);
+    world.serves_only("b", 2);
+}
+
 // ---- two at once -------------------------------------------------------------------------------
 
 #[test]
@@ -240,28 +275,6 @@ fn a_second_interrupt_does_not_wait_for_an_answer() {
 
 // ---- helpers -----------------------------------------------------------------------------------
 
-/// Deploys once without a mishap, and returns five moments that are spread over it: how many steps were journaled.
-fn spread_over(world: &World, flags: &[&str]) -> Vec<usize> {
-    world.deploy(&Oinker::new("calm"), flags).exits(exit::DONE);
-    let steps = steps(&world.journal()) - 2;
-    // Knuth's MMIX generator: the same moments in every run, none of them chosen.
-    let mut seed = 20_261_122_u64;
-    let mut random = |below: usize| {
-        seed = seed
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(seed >> 33).expect("31 bits") % below
-    };
-    (0..5)
-        .map(|fifth| 1 + fifth * steps / 5 + random(steps / 5))
-        .collect()
-}
-
-/// Returns how many lines a journal has that stand for a step. How often the picture changes is up to the traffic.
-fn steps(journal: &Journal) -> usize {
-    journal.entries.len() - journal.of("seen").count()
-}
-
 /// Begins a deployment for each moment, kills the deployer then, and has another process go on.
 fn survives_kills(world: &World, flags: &[&str], moments: &[usize]) {
     let load = world.load(Kind::Everything);
@@ -270,7 +283,7 @@ fn survives_kills(world: &World, flags: &[&str], moments: &[usize]) {
         let green = Oinker::new(&format!("g{index}"));
         let deployer = world.begin(&green, flags);
         let what = format!("{moment} steps");
-        world.until_journal(index + 3, &what, |it| steps(it) >= *moment);
+        world.until_journal(index + 3, &what, |it| it.steps() >= *moment);
         let said = deployer.kill();
         // The last steps take a moment together: it may have got to its end.
         if world.journal().outcome().is_null() {

@@ -224,7 +224,7 @@ fn a_held_tcp_connection_keeps_its_blue_until_it_is_closed() {
 #[test]
 fn a_file_can_be_read_from_standard_input() {
     let world = World::up();
-    let text = Oinker::new("a").definition(&world.database()).to_string();
+    let text = world.definition(&Oinker::new("a"));
 
     world
         .teal_reading(&text, &["deploy", "-", "--revision", "a"])

@@ -13,4 +13,5 @@ mod gauges;
 mod meddling;
 mod mistakes;
 mod rollbacks;
+mod sickness;
 mod telling;

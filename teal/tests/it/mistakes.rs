@@ -457,6 +457,13 @@ fn what_a_person_named_wrongly_is_that_persons_mistake() {
             &["app", "update", "/oinker-a", "instances"],
             "`instances` is not NAME=VALUE",
         ),
+        (&["app", "update", "/oinker-a", "instancs=1"], "`instancs`"),
+        (
+            &["pool", "forget", "oinker", "no-such-task"],
+            "no-such-task",
+        ),
+        (&["pool", "open", "shop", "--listen", "1"], "--listen 1: "),
+        (&["force", "oinker", "--reason", " "], "needs a reason"),
     ] {
         let ran = world.teal(arguments).exits(exit::INVALID);
         ran.says("error: ").says(told).says("hint: ");

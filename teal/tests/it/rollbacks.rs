@@ -102,6 +102,16 @@ fn a_rollback_at_the_gate_before_blue_goes_brings_blue_back() {
 }
 
 #[test]
+fn a_rollback_at_any_moment_of_a_rolling_deployment_ends_with_blue_complete() {
+    is_rolled_back_at_any_moment(&[]);
+}
+
+#[test]
+fn a_rollback_at_any_moment_of_a_switch_ends_with_blue_complete() {
+    is_rolled_back_at_any_moment(&["--strategy", "switch", "--keep-blue", "300ms"]);
+}
+
+#[test]
 fn a_rollback_of_a_paused_deployment_needs_no_resume() {
     let world = World::up().with_blue("a", 2);
     let deploy = world.begin(&Oinker::new("b").slow_to_start(), &[]);
@@ -361,6 +371,37 @@ fn is_rolled_back(world: &World, deploy: Running, why: &str) {
         "a",
         usize::try_from(count.expect("a count")).expect("a small one"),
     );
+}
+
+/// Begins a deployment for each of several moments, and turns it back then.
+fn is_rolled_back_at_any_moment(flags: &[&str]) {
+    let world = World::up().with_blue("first", 3);
+    let moments = world.moments(flags);
+    let load = world.load(Kind::Requests);
+    let mut in_time = 0;
+    for (index, moment) in moments.iter().enumerate() {
+        let deploy = world.begin(&Oinker::new(&format!("g{index}")), flags);
+        let what = format!("{moment} steps");
+        world.until_journal(index + 3, &what, |it| it.steps() >= *moment);
+
+        let ran = world.teal(&["rollback", "oinker"]).exits(exit::DONE);
+
+        // The last steps take a moment together: if it had ended, what ran before was deployed again.
+        let again = ran.stderr.contains("is deployed again from history");
+        in_time += usize::from(!again);
+        deploy
+            .ends()
+            .exits(if again { exit::DONE } else { exit::ROLLED_BACK });
+        world.serves_only("calm", 3);
+        if again {
+            break;
+        }
+    }
+    assert!(
+        in_time >= 4,
+        "it was turned back {in_time} times before its end"
+    );
+    load.lost_nothing();
 }
 
 fn has(actions: &[String], wanted: &str) -> bool {

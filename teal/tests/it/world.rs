@@ -144,8 +144,15 @@ impl World {
 
     /// Writes a definition to a file and returns its path.
     pub(crate) fn write(&self, oinker: &Oinker) -> String {
-        let text = oinker.definition(&self.database()).to_string();
+        let text = self.definition(oinker);
         self.write_file(&format!("{}-oinker.json", oinker.revision), &text)
+    }
+
+    /// Returns a definition as text.
+    pub(crate) fn definition(&self, oinker: &Oinker) -> String {
+        oinker
+            .definition(&self.database(), &self.desk().join("sick"))
+            .to_string()
     }
 
     /// Writes a file into the folder that commands work in, and returns its path.
@@ -204,6 +211,23 @@ impl World {
                 .nth(count - 1)
                 .filter(&so_far)
         })
+    }
+
+    /// Deploys once without a mishap, and returns five moments that are spread over it: how many steps were journaled.
+    pub(crate) fn moments(&self, flags: &[&str]) -> Vec<usize> {
+        self.deploy(&Oinker::new("calm"), flags).exits(exit::DONE);
+        let steps = self.journal().steps() - 2;
+        // Knuth's MMIX generator: the same moments in every run, none of them chosen.
+        let mut seed = 20_261_122_u64;
+        let mut random = |below: usize| {
+            seed = seed
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(seed >> 33).expect("31 bits") % below
+        };
+        (0..5)
+            .map(|fifth| 1 + fifth * steps / 5 + random(steps / 5))
+            .collect()
     }
 
     /// Waits with `teal wait` until the deployment that has just been begun has got somewhere.

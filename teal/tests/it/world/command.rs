@@ -16,6 +16,7 @@ pub(crate) mod exit {
     pub(crate) const INVALID: i32 = 2;
     pub(crate) const CHANGES: i32 = 2;
     pub(crate) const ROLLED_BACK: i32 = 3;
+    pub(crate) const STUCK: i32 = 4;
     pub(crate) const LOCKED: i32 = 5;
     pub(crate) const ORCHESTRATOR: i32 = 6;
     pub(crate) const BALANCER: i32 = 7;

@@ -48,6 +48,11 @@ impl Journal {
             .filter(move |entry| entry["event"] == event)
     }
 
+    /// Returns how many lines stand for a step. How often the picture changes is up to the traffic.
+    pub(crate) fn steps(&self) -> usize {
+        self.entries.len() - self.of("seen").count()
+    }
+
     /// Returns how it ended, or null.
     pub(crate) fn outcome(&self) -> &Value {
         self.of("ended")

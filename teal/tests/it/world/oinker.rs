@@ -90,13 +90,11 @@ impl Oinker {
         self
     }
 
-    /// Returns the definition, with this database unless it names one.
-    pub(crate) fn definition(&self, database: &Path) -> Value {
+    /// Returns the definition, with this database and this file, which a check may look for.
+    pub(crate) fn definition(&self, database: &Path, sick: &Path) -> Value {
         let mut body = self.body.clone();
-        if let Some(env) = body["env"].as_object_mut() {
-            env.entry("OINKER_DATABASE")
-                .or_insert_with(|| json!(database));
-        }
+        body["env"]["OINKER_DATABASE"] = json!(database);
+        body["env"]["OINKER_SICK_FILE"] = json!(sick);
         body
     }
 }
