@@ -294,7 +294,7 @@ fn survives_kills(world: &World, flags: &[&str], moments: &[usize]) {
         }
         world.serves_only(&green.revision, 3);
     }
-    assert!(in_time >= 4, "it was killed {in_time} times before its end");
+    assert!(in_time >= 3, "it was killed {in_time} times before its end");
     load.lost_nothing().was_of_every_kind();
 }
 
