@@ -30,17 +30,20 @@ use crate::listener::Unbound;
 use crate::metrics;
 use crate::pool::{EndpointView, PoolView, Protocol};
 use crate::registry::{Listed, OpenError, Opened, Registry};
+use crate::snapshot::Snapshot;
 
 mod input;
 
 /// The server's state.
-#[derive(Debug)]
 pub(crate) struct Admin {
     pub(crate) registry: Arc<Registry>,
     /// Differs for each start.
     pub(crate) boot: String,
     /// The listener's address.
     pub(crate) address: SocketAddr,
+    /// Where changes are written down before they are answered.
+    pub(crate) snapshot: Option<Snapshot>,
+    pub(crate) on_notice: Box<dyn Fn(&str) + Send + Sync>,
 }
 
 /// A pool as it is shown.
@@ -181,6 +184,7 @@ impl Admin {
     /// Answers when the pool's address is free again.
     async fn delete(&self, name: &str) -> Result<Answer, Refusal> {
         let (unbound, listed) = self.registry.close(name).ok_or_else(|| unknown(name))?;
+        self.write_down();
         wait_for(unbound).await;
         Ok(self.show(StatusCode::OK, &listed))
     }
@@ -195,6 +199,7 @@ impl Admin {
                 Refusal::new(StatusCode::CONFLICT, &error.to_string())
             }
         })?;
+        self.write_down();
         let status = match opened {
             Opened::New => StatusCode::CREATED,
             Opened::Known => StatusCode::OK,
@@ -210,7 +215,21 @@ impl Admin {
         let change = input::change(value).map_err(Refusal::Invalid)?;
         let listed = self.registry.get(name).ok_or_else(|| unknown(name))?;
         let view = listed.pool.change(&change);
+        self.write_down();
         Ok(reply(StatusCode::OK, &self.body(&listed, view)))
+    }
+
+    /// Remembers the pools for the next start. That a disk is full is no reason not to balance: it is told, and the
+    /// next start begins without pools.
+    fn write_down(&self) {
+        let Some(snapshot) = &self.snapshot else {
+            return;
+        };
+        if let Err(error) = snapshot.write(|| self.registry.all()) {
+            (self.on_notice)(&format!(
+                "the pools cannot be written down, so a restart will begin without them: {error}"
+            ));
+        }
     }
 
     fn show(&self, status: StatusCode, listed: &Listed) -> Answer {

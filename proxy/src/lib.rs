@@ -12,8 +12,10 @@
 //! Read in this order: `pool` (who may be claimed), `client` (one connection), `forward` (one
 //! exchange), `head` and `body` (what HTTP/1.1 allows), `wire` (how bytes move).
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +27,9 @@ use tokio::time::timeout;
 use crate::admin::Admin;
 use crate::listener::House;
 use crate::registry::Registry;
+use crate::snapshot::Snapshot;
+
+pub use crate::snapshot::SnapshotError;
 
 mod admin;
 mod answer;
@@ -39,17 +44,42 @@ mod metrics;
 mod pool;
 mod random;
 mod registry;
+mod snapshot;
 mod tunnel;
 mod wire;
 
 /// How a [`Proxy`] is started.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Where the admin API listens; port 0 is any free port.
     ///
     /// The API asks for no credentials. On a loopback address it refuses requests whose `Host`
     /// is not a loopback name; on any other address, whoever can reach it can steer it.
     pub admin: SocketAddr,
+    /// The file in which pools outlive the process; none keeps nothing. One proxy at a time uses it.
+    pub state: Option<PathBuf>,
+    /// Called with a sentence that a person must know, without a full stop. It must not wait.
+    pub on_notice: Box<dyn Fn(&str) + Send + Sync>,
+}
+
+impl Config {
+    /// Returns the usual settings: nothing is kept, and notices go nowhere.
+    #[must_use]
+    pub fn new(admin: SocketAddr) -> Self {
+        Self {
+            admin,
+            state: None,
+            on_notice: Box::new(|_| ()),
+        }
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("admin", &self.admin)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why a [`Proxy`] did not start.
@@ -63,6 +93,24 @@ pub enum StartError {
         /// What the system said.
         #[source]
         error: io::Error,
+    },
+    /// The file of a former balancer cannot be used. It is left as it is: mend it, or move it away to start without
+    /// pools.
+    #[error("cannot use the balancer's state in {}: {error}", file.display())]
+    State {
+        /// The file that was named.
+        file: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        error: SnapshotError,
+    },
+    /// A pool of a former balancer cannot listen where it did. Nothing has been started, and the file still has it.
+    #[error("cannot open the pool '{pool}' again: {problem}")]
+    Pool {
+        /// The pool's name.
+        pool: String,
+        /// What is in the way.
+        problem: String,
     },
 }
 
@@ -90,11 +138,13 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts a balancer without pools inside the current tokio runtime.
+    /// Starts a balancer inside the current tokio runtime, with the pools that the state file remembers. They serve
+    /// before the admin API does.
     ///
     /// # Errors
     ///
-    /// [`StartError::Admin`] if the admin address cannot be listened on.
+    /// [`StartError::Admin`] if the admin address cannot be listened on, [`StartError::State`] if the state file
+    /// cannot be used, [`StartError::Pool`] if a pool's address cannot be listened on again.
     ///
     /// # Panics
     ///
@@ -117,11 +167,14 @@ impl Proxy {
             alive,
             cut: cut_receiver,
         }));
+        let snapshot = restore(&config, &registry)?;
         let boot = format!("{:016x}", random::unpredictable());
         let admin = Admin {
             registry: Arc::clone(&registry),
             boot,
             address,
+            snapshot,
+            on_notice: config.on_notice,
         };
         let server = tokio::spawn(admin::run(listener, Arc::new(admin), stop_receiver));
         Ok(Self {
@@ -166,4 +219,22 @@ impl Proxy {
         while ended.recv().await.is_some() {}
         Shutdown::Cut
     }
+}
+
+/// Opens the pools that the state file remembers, each with its endpoints.
+fn restore(config: &Config, registry: &Registry) -> Result<Option<Snapshot>, StartError> {
+    let Some(file) = &config.state else {
+        return Ok(None);
+    };
+    let (snapshot, pools) = Snapshot::open(file).map_err(|error| StartError::State {
+        file: file.clone(),
+        error,
+    })?;
+    for saved in pools {
+        registry.restore(&saved).map_err(|error| StartError::Pool {
+            pool: saved.name.clone(),
+            problem: error.to_string(),
+        })?;
+    }
+    Ok(Some(snapshot))
 }

@@ -28,7 +28,7 @@ pub(crate) enum Protocol {
 }
 
 /// Whether an endpoint gets new requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Traffic {
     /// It may be claimed.
@@ -57,6 +57,9 @@ pub(crate) struct EndpointView {
     pub(crate) in_flight: u64,
     pub(crate) requests: u64,
     pub(crate) failures: u64,
+    /// It goes with its last request.
+    #[serde(skip)]
+    pub(crate) leaving: bool,
 }
 
 /// What is known of the pool's endpoints at one moment, taken under the lock.
@@ -293,6 +296,7 @@ impl Slot {
             in_flight: self.in_flight(),
             requests: self.endpoint.requests.load(Ordering::Relaxed),
             failures: self.endpoint.failures.load(Ordering::Relaxed),
+            leaving: self.forgotten,
         }
     }
 }

@@ -10,6 +10,7 @@ use thiserror::Error;
 use crate::limits;
 use crate::listener::{House, Listener, Unbound};
 use crate::pool::{Pool, Protocol};
+use crate::snapshot::SavedPool;
 
 /// All pools of one proxy.
 #[derive(Debug)]
@@ -107,6 +108,21 @@ impl Registry {
         let listed = made.listed();
         open.insert(name.to_owned(), made);
         Ok((Opened::New, listed))
+    }
+
+    /// Opens a pool as it was: who serves is settled before the first connection is accepted.
+    ///
+    /// # Errors
+    /// [`OpenError::InUse`] or [`OpenError::Refused`]; the pool is not there then.
+    pub(crate) fn restore(&self, saved: &SavedPool) -> Result<(), OpenError> {
+        let pool = Arc::new(Pool::new(saved.name.clone(), saved.protocol));
+        for change in saved.changes() {
+            pool.change(&change);
+        }
+        let listener = self.listen(saved.listen, &pool)?;
+        self.lock()
+            .insert(saved.name.clone(), Open { pool, listener });
+        Ok(())
     }
 
     /// Closes a pool's listener and forgets the pool; what is in flight is finished.

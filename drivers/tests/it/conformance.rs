@@ -199,7 +199,7 @@ async fn on_faultless_balancer(rule: impl AsyncFnOnce(&balancer::Trial<'_>)) {
 }
 
 async fn on_proxy(rule: impl AsyncFnOnce(&balancer::Trial<'_>)) {
-    let config = teal_proxy::Config { admin: any_port() };
+    let config = teal_proxy::Config::new(any_port());
     let proxy = Proxy::start(config).await.expect("the proxy starts");
     let url = format!("http://{}", proxy.admin_address());
     let builtin = Builtin::connect(&url).expect("an address");

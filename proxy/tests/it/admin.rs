@@ -115,7 +115,7 @@ async fn a_port_in_use_is_a_conflict_and_changes_nothing() {
     admin(&world.proxy, "GET", "/v1/pools/other", "")
         .await
         .json(404);
-    let start = Proxy::start(Config { admin: address }).await;
+    let start = Proxy::start(Config::new(address)).await;
     assert!(matches!(start, Err(StartError::Admin { .. })));
 }
 

@@ -5,6 +5,7 @@ mod change;
 mod framing;
 mod keep_alive;
 mod limits;
+mod restart;
 mod retry;
 mod shutdown;
 mod streaming;

@@ -112,9 +112,7 @@ fn it_runs_on_either_flavour_of_runtime() {
     ];
     for runtime in runtimes {
         runtime.expect("a runtime").block_on(async {
-            let config = Config {
-                admin: ANY.parse().expect("an address"),
-            };
+            let config = Config::new(ANY.parse().expect("an address"));
             let proxy = Proxy::start(config).await.expect("a free port");
             assert_eq!(proxy.shutdown(PATIENCE).await, Shutdown::Clean);
         });

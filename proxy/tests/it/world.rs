@@ -30,9 +30,7 @@ impl World {
     }
 
     pub(crate) async fn speaking(protocol: &str) -> Self {
-        let config = Config {
-            admin: ANY.parse().expect("an address"),
-        };
+        let config = Config::new(ANY.parse().expect("an address"));
         let proxy = Proxy::start(config).await.expect("the port is free");
         let body = json!({ "listen": ANY, "protocol": protocol });
         let pool = admin(&proxy, "PUT", "/v1/pools/p", &body.to_string())

@@ -45,8 +45,12 @@ impl Pair {
         for address in [engine, balancer] {
             only_loopback(address)?;
         }
-        let proxy = Proxy::start(teal_proxy::Config { admin: balancer }).await;
-        let proxy = proxy.map_err(|error| in_use(Exit::Balancer, &error, "--balancer-listen"))?;
+        let proxy = teal_proxy::Config {
+            state: Some(state_dir.join("balancer.json")),
+            on_notice: Box::new(|notice| printer::talk(format_args!("balancer: {notice}"))),
+            ..teal_proxy::Config::new(balancer)
+        };
+        let proxy = Proxy::start(proxy).await.map_err(no_balancer)?;
         let config = teal_engine::Config {
             listen: engine,
             on_notice: Box::new(|notice| printer::talk(format_args!("engine: {notice}"))),
@@ -78,6 +82,22 @@ fn only_loopback(address: SocketAddr) -> Result<(), Failure> {
         format!("{address} can be reached from other machines, and the API asks for no token"),
     )
     .hint("listen on 127.0.0.1 and put a proxy with authentication in front"))
+}
+
+fn no_balancer(error: teal_proxy::StartError) -> Failure {
+    use teal_proxy::StartError;
+    let hint = match &error {
+        StartError::Admin { .. } => {
+            return in_use(Exit::Balancer, &error, "--balancer-listen");
+        }
+        StartError::State { .. } => {
+            "nothing was changed; move the file away to start without pools"
+        }
+        StartError::Pool { .. } => {
+            "is another `teal up` running? Stop what listens there; the pool is still in balancer.json of the state folder"
+        }
+    };
+    Failure::new(Exit::Balancer, error.to_string()).hint(hint)
 }
 
 fn in_use(exit: Exit, error: &dyn std::error::Error, flag: &str) -> Failure {
