@@ -9,6 +9,7 @@
 mod error;
 
 pub mod balancers;
+pub mod clock;
 pub mod conformance;
 pub mod fake;
 pub mod faulty;

@@ -6,7 +6,7 @@ use teal_core::Moment;
 
 /// Returns the time.
 pub(crate) fn now() -> Moment {
-    Moment(u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0))
+    teal_drivers::clock::now()
 }
 
 /// Returns a moment as `2026-11-22 23:52:38`, local time.

@@ -5,7 +5,6 @@ use crate::http::Answer;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
-use std::time::{SystemTime, UNIX_EPOCH};
 use teal_core::Moment;
 use teal_core::name::{Address, InstanceId, RevisionId};
 use teal_core::observation::{Health, InstanceSighting, Phase, RevisionSighting};
@@ -156,10 +155,7 @@ pub(super) struct Clock {
 
 impl Clock {
     pub(super) fn of(answer: &Answer) -> Self {
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let now = Moment(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+        let now = crate::clock::now();
         Self {
             now,
             ahead: answer
