@@ -245,8 +245,9 @@ pub(crate) fn wire() -> Wire {
         .build(connector)
 }
 
-/// Encodes a text as one segment of a path.
-pub(crate) fn segment(text: &str) -> String {
+/// Encodes a text as one segment of a path, or as one value of a query.
+#[must_use]
+pub fn segment(text: &str) -> String {
     utf8_percent_encode(text, SEGMENT).to_string()
 }
 

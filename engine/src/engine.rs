@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::api;
 use crate::identity::random_uuid;
+use crate::logs;
 use crate::ports::HOST_PORTS;
 use crate::processes::end_strays;
 use crate::shell::{Folders, Shell};
@@ -25,6 +26,9 @@ const DEFAULT_PORT: u16 = 8080;
 
 /// How long an idle event stream waits between two signs of life (Marathon's heartbeat).
 const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// How large an output file grows before it is rotated (Mesos's logrotate module: `max_stdout_size`).
+const DEFAULT_LOG_BYTES: u64 = 10 * 1024 * 1024;
 
 /// What an engine is told when it starts.
 pub struct Config {
@@ -39,6 +43,8 @@ pub struct Config {
     pub host_ports: RangeInclusive<u16>,
     /// How long an idle event stream waits between two signs of life.
     pub heartbeat: Duration,
+    /// How large, in bytes, the stdout or stderr of a task may grow before it is rotated.
+    pub log_bytes_max: u64,
     /// Called with what a person must know. It must not wait.
     pub on_notice: Box<dyn Fn(Notice) + Send + Sync>,
 }
@@ -52,6 +58,7 @@ impl Config {
             host: Ipv4Addr::LOCALHOST.to_string(),
             host_ports: HOST_PORTS,
             heartbeat: DEFAULT_HEARTBEAT,
+            log_bytes_max: DEFAULT_LOG_BYTES,
             on_notice: Box::new(|_| ()),
         }
     }
@@ -65,6 +72,7 @@ impl fmt::Debug for Config {
             .field("host", &self.host)
             .field("host_ports", &self.host_ports)
             .field("heartbeat", &self.heartbeat)
+            .field("log_bytes_max", &self.log_bytes_max)
             .finish_non_exhaustive()
     }
 }
@@ -159,10 +167,16 @@ impl Engine {
         let listener = TcpListener::bind(config.listen).await.map_err(unbindable)?;
         let address = listener.local_addr().map_err(unbindable)?;
         let world = World::new(setting(&config, &folders).map_err(unusable)?);
+        let sandboxes = folders.sandboxes.clone();
         let shell = Shell::new(world, folders, config.on_notice);
         let api = api::Api::new(Arc::clone(&shell), address, config.heartbeat);
         let servers = vec![
             tokio::spawn(Arc::clone(&shell).keep_time()),
+            tokio::spawn(logs::keep_small(
+                Arc::clone(&shell),
+                sandboxes,
+                config.log_bytes_max,
+            )),
             tokio::spawn(api::serve(listener, api)),
         ];
         Ok(Self {

@@ -48,6 +48,7 @@ mod fixtures;
 mod health;
 mod identity;
 mod issues;
+mod logs;
 mod model;
 mod ports;
 mod probe;

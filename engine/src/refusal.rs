@@ -19,6 +19,8 @@ pub(crate) enum Refusal {
     TaskUnknown(String),
     DeploymentUnknown(String),
     NotQueued(AppId),
+    /// There is no such file in a sandbox.
+    FileUnknown(String),
     RouteUnknown,
     MethodNotAllowed,
     NotAcceptable,
@@ -45,7 +47,8 @@ impl Refusal {
             | Self::VersionUnknown(..)
             | Self::TaskUnknown(_)
             | Self::DeploymentUnknown(_)
-            | Self::NotQueued(_) => StatusCode::NOT_FOUND,
+            | Self::NotQueued(_)
+            | Self::FileUnknown(_) => StatusCode::NOT_FOUND,
             // Marathon 1.9 and 1.10 answer 500 to an unknown route although they mean 404.
             Self::RouteUnknown => StatusCode::INTERNAL_SERVER_ERROR,
             Self::MethodNotAllowed | Self::NotAcceptable => StatusCode::METHOD_NOT_ALLOWED,
@@ -75,6 +78,7 @@ impl Refusal {
             Self::TaskUnknown(_)
             | Self::DeploymentUnknown(_)
             | Self::NotQueued(_)
+            | Self::FileUnknown(_)
             | Self::RouteUnknown
             | Self::MethodNotAllowed
             | Self::NotAcceptable
@@ -99,6 +103,7 @@ impl Refusal {
             Self::TaskUnknown(id) => format!("Task '{id}' does not exist"),
             Self::DeploymentUnknown(id) => format!("DeploymentPlan {id} does not exist"),
             Self::NotQueued(id) => format!("Application {id} not found in tasks queue."),
+            Self::FileUnknown(path) => format!("File '{path}' does not exist"),
             Self::RouteUnknown => "URI not found".to_owned(),
             Self::MethodNotAllowed => "HTTP 405 Method Not Allowed".to_owned(),
             Self::NotAcceptable => {

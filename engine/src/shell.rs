@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -139,6 +139,22 @@ impl Shell {
         tasks.wait_for(|count| *count == 0).await.ok();
     }
 
+    /// Waits until there is a task.
+    pub(crate) async fn wait_until_busy(&self) {
+        let mut tasks = self.tasks.subscribe();
+        tasks.wait_for(|count| *count > 0).await.ok();
+    }
+
+    /// Returns the folder in which every task has its own.
+    pub(crate) fn sandboxes(&self) -> &Path {
+        &self.folders.sandboxes
+    }
+
+    /// Tells a person.
+    pub(crate) fn tell(&self, text: String) {
+        (self.notice)(Notice::new(text));
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -170,7 +186,7 @@ impl Shell {
                 let sandbox = self.folders.sandboxes.join(task.as_str());
                 tokio::task::spawn_blocking(move || fs::remove_dir_all(sandbox).ok());
             }
-            Effect::Notice(text) => (self.notice)(Notice::new(text)),
+            Effect::Notice(text) => self.tell(text),
         }
     }
 

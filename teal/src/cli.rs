@@ -1,8 +1,8 @@
 //! The command line: one variant per command, one line of dispatch each.
 
 use crate::commands::{
-    app, completion, demo, deploy, doctor, history, load, oinker, pool, report, status, steer,
-    task, up, wait,
+    app, completion, demo, deploy, doctor, history, load, logs, oinker, pool, report, status,
+    steer, task, up, wait,
 };
 use crate::failure::{Exit, Failure};
 use crate::settings::GlobalArgs;
@@ -46,6 +46,7 @@ enum Command {
     Task(task::TaskCommand),
     #[command(subcommand)]
     Pool(pool::PoolCommand),
+    Logs(logs::LogsArgs),
     Load(load::LoadArgs),
     Doctor(doctor::DoctorArgs),
     Completion(completion::CompletionArgs),
@@ -84,6 +85,7 @@ impl Command {
             Self::App(command) => app::run(&places()?, command).await,
             Self::Task(command) => task::run(&places()?, command).await,
             Self::Pool(command) => pool::run(&places()?, command).await,
+            Self::Logs(args) => logs::run(&places()?, args).await,
             Self::Load(args) => load::run(&places()?, args).await,
             Self::Doctor(args) => doctor::run(&places()?, args).await,
         }

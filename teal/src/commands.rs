@@ -8,6 +8,7 @@ pub(crate) mod doctor;
 pub(crate) mod drive;
 pub(crate) mod history;
 pub(crate) mod load;
+pub(crate) mod logs;
 pub(crate) mod oinker;
 pub(crate) mod pool;
 pub(crate) mod report;

@@ -6,6 +6,7 @@
 mod apps;
 mod deployments;
 mod events;
+mod files;
 mod filters;
 mod info;
 mod message;
@@ -140,6 +141,7 @@ fn route(api: &Arc<Api>, call: &Call) -> Result<Answer, Refusal> {
         ["v2", "tasks", rest @ ..] => tasks::route(api, call, rest),
         ["v2", "deployments", rest @ ..] => deployments::route(api, call, rest),
         ["v2", "queue", rest @ ..] => deployments::route_queue(api, call, rest),
+        ["files", rest @ ..] => files::route(api, call, rest),
         _ => Err(Refusal::RouteUnknown),
     }
 }

@@ -3,6 +3,7 @@
 mod apps;
 mod deployments;
 mod events;
+mod files;
 mod harness;
 mod health;
 mod kill;

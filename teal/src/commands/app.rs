@@ -105,7 +105,7 @@ pub(crate) async fn run(places: &Places, command: AppCommand) -> Result<Exit, Fa
     Ok(Exit::Done)
 }
 
-fn path(id: &str) -> String {
+pub(super) fn path(id: &str) -> String {
     format!("/v2/apps/{}", id.trim_matches('/'))
 }
 

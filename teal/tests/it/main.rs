@@ -10,6 +10,7 @@ mod by_hand;
 mod crashes;
 mod deployments;
 mod gauges;
+mod logs;
 mod meddling;
 mod mistakes;
 mod rollbacks;

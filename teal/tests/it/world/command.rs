@@ -149,9 +149,18 @@ impl Running {
 
     /// Waits until it has said a line that contains this text, and returns that line.
     pub(crate) fn until_it_says(&mut self, text: &str) -> String {
-        let what = format!("{} says {text:?}", self.line);
+        self.until_a_line(text, "says", |ran| ran.stderr.text())
+    }
+
+    /// Waits until it has printed a line of data that contains this text, and returns that line.
+    pub(crate) fn until_it_prints(&mut self, text: &str) -> String {
+        self.until_a_line(text, "prints", |ran| ran.stdout.text())
+    }
+
+    fn until_a_line(&mut self, text: &str, verb: &str, so_far: impl Fn(&Self) -> String) -> String {
+        let what = format!("{} {verb} {text:?}", self.line);
         eventually(&what, || {
-            let said = self.said();
+            let said = so_far(self);
             let whole = said.rfind('\n').map_or("", |end| &said[..end]);
             let line = whole
                 .lines()

@@ -1,0 +1,214 @@
+//! Keeps what tasks write to stdout and stderr from filling the disk.
+//!
+//! A task writes straight into files of its sandbox, so no pipe can break when the engine goes away. A file that has
+//! grown too large is copied to `stdout.1` and its beginning is cut off under the writer's hands, who appends and
+//! notices nothing. Older copies move up to `stdout.2` and so on, and the oldest goes: the names and limits are those
+//! of Mesos's logrotate module (`src/slave/container_loggers/lib_logrotate.hpp`).
+//!
+//! Where the file system can cut off a beginning (fallocate(2), `FALLOC_FL_COLLAPSE_RANGE`: ext4, XFS) no byte is
+//! lost. Elsewhere the file is truncated, and what is written between the copy and the cut is lost, as with
+//! logrotate's `copytruncate`.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::fcntl::{FallocateFlags, fallocate};
+
+use crate::shell::Shell;
+
+/// The output files of a task.
+const STREAMS: [&str; 2] = ["stdout", "stderr"];
+
+/// How many old files of each stream are kept.
+const OLD_FILES_KEPT: u32 = 4;
+
+/// How often sizes are looked at while there are tasks.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Ranges that are cut off are multiples of the file system's block size (fallocate(2)); this is a multiple of every
+/// usual one.
+const BLOCK_BYTES: u64 = 64 * 1024;
+
+/// Looks at the output of all tasks again and again, for as long as there are tasks. Never returns.
+pub(crate) async fn keep_small(shell: Arc<Shell>, sandboxes: PathBuf, bytes_max: u64) {
+    loop {
+        shell.wait_until_busy().await;
+        let folder = sandboxes.clone();
+        let looked = tokio::task::spawn_blocking(move || rotate_all(&folder, bytes_max)).await;
+        if let Ok(Err(error)) = looked {
+            shell.tell(format!("cannot rotate the output of tasks: {error}"));
+        }
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
+}
+
+/// Rotates what has grown too large in all sandboxes. What vanishes meanwhile needs no rotation.
+fn rotate_all(sandboxes: &Path, bytes_max: u64) -> io::Result<()> {
+    for sandbox in fs::read_dir(sandboxes)? {
+        let sandbox = sandbox?.path();
+        for stream in STREAMS {
+            match rotate(&sandbox.join(stream), bytes_max) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Moves the present content of a file to `<file>.1` if it is larger than so many bytes.
+fn rotate(file: &Path, bytes_max: u64) -> io::Result<()> {
+    // A task may put anything in the place of its output; what is not a plain file is its own business.
+    let metadata = fs::symlink_metadata(file)?;
+    if !metadata.is_file() || metadata.len() <= bytes_max {
+        return Ok(());
+    }
+    let live = OpenOptions::new().read(true).write(true).open(file)?;
+    // The range must end before the file does.
+    let whole_blocks = (metadata.len() - 1) / BLOCK_BYTES * BLOCK_BYTES;
+    let copy = numbered(file, 0);
+    let copied = copy_beginning(&live, &copy, whole_blocks)?;
+    if copied > 0 && cut_beginning(&live, copied) {
+        return shift(file, &copy);
+    }
+    copy_beginning(&File::open(file)?, &copy, u64::MAX)?;
+    live.set_len(0)?;
+    shift(file, &copy)
+}
+
+/// Copies the first bytes of a file and returns how many there were.
+fn copy_beginning(from: &File, to: &Path, bytes: u64) -> io::Result<u64> {
+    io::copy(&mut from.take(bytes), &mut File::create(to)?)
+}
+
+/// Removes the first bytes of a file, if its file system can.
+fn cut_beginning(file: &File, bytes: u64) -> bool {
+    let collapse = FallocateFlags::FALLOC_FL_COLLAPSE_RANGE;
+    i64::try_from(bytes).is_ok_and(|bytes| fallocate(file, collapse, 0, bytes).is_ok())
+}
+
+/// Makes the copy the first of the old files, and lets the oldest go.
+fn shift(file: &Path, copy: &Path) -> io::Result<()> {
+    for number in (1..OLD_FILES_KEPT).rev() {
+        match fs::rename(numbered(file, number), numbered(file, number + 1)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    fs::rename(copy, numbered(file, 1))
+}
+
+/// Returns the name of an old file: 1 is the newest, and 0 the one that is being made.
+fn numbered(file: &Path, number: u32) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(format!(".{number}"));
+    PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    const MAX: u64 = 3 * BLOCK_BYTES;
+
+    /// A writer that appends numbered lines, as a task does.
+    struct Writer {
+        folder: tempfile::TempDir,
+        file: File,
+        lines: u32,
+    }
+
+    impl Writer {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().expect("a folder");
+            let path = folder.path().join("stdout");
+            let file = OpenOptions::new().create(true).append(true).open(path);
+            Self {
+                folder,
+                file: file.expect("a file"),
+                lines: 0,
+            }
+        }
+
+        fn path(&self) -> PathBuf {
+            self.folder.path().join("stdout")
+        }
+
+        fn write(&mut self, bytes: u64) {
+            let mut written = 0;
+            while written < bytes {
+                let line = format!("line {:08}\n", self.lines);
+                self.file
+                    .write_all(line.as_bytes())
+                    .expect("it can be written");
+                self.lines += 1;
+                written += line.len() as u64;
+            }
+        }
+
+        fn read(&self, number: Option<u32>) -> String {
+            let path = number.map_or_else(|| self.path(), |number| numbered(&self.path(), number));
+            fs::read_to_string(path).unwrap_or_default()
+        }
+    }
+
+    #[test]
+    fn a_small_file_is_left_alone() {
+        let mut task = Writer::new();
+        task.write(1000);
+
+        rotate(&task.path(), MAX).expect("it works");
+
+        assert!(!numbered(&task.path(), 1).exists());
+    }
+
+    #[test]
+    fn no_line_is_lost_or_doubled_while_the_writer_goes_on() {
+        let mut task = Writer::new();
+        for _ in 0..3 {
+            task.write(MAX + 1);
+            rotate(&task.path(), MAX).expect("it works");
+            assert!(fs::metadata(task.path()).expect("it is there").len() <= MAX);
+        }
+        task.write(10);
+
+        let kept = [Some(3), Some(2), Some(1), None].map(|number| task.read(number));
+        let kept: Vec<String> = kept.concat().lines().map(str::to_owned).collect();
+
+        let expected: Vec<String> = (0..task.lines).map(|n| format!("line {n:08}")).collect();
+        assert_eq!(kept, expected);
+    }
+
+    #[test]
+    fn the_oldest_file_goes() {
+        let mut task = Writer::new();
+        for _ in 0..=OLD_FILES_KEPT {
+            task.write(MAX + 1);
+            rotate(&task.path(), MAX).expect("it works");
+        }
+
+        assert!(numbered(&task.path(), OLD_FILES_KEPT).exists());
+        assert!(!numbered(&task.path(), OLD_FILES_KEPT + 1).exists());
+        assert!(!task.read(Some(OLD_FILES_KEPT)).contains("line 00000000"));
+    }
+
+    #[test]
+    fn what_is_no_plain_file_is_left_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let link = folder.path().join("stdout");
+        std::os::unix::fs::symlink("/proc/self/exe", &link).expect("a link");
+
+        rotate(&link, 1).expect("it is none of ours");
+
+        assert!(
+            fs::symlink_metadata(&link)
+                .expect("it is there")
+                .is_symlink()
+        );
+    }
+}
