@@ -17,8 +17,8 @@ use crate::api;
 use crate::identity::random_uuid;
 use crate::logs;
 use crate::ports::HOST_PORTS;
-use crate::processes::end_strays;
-use crate::shell::{Folders, Shell};
+use crate::run::{Fate, Runners};
+use crate::shell::Shell;
 use crate::world::{Setting, World};
 
 /// The port Marathon listens on.
@@ -150,16 +150,8 @@ impl Engine {
         let lock = lock.ok_or_else(|| StartError::StateDirInUse {
             folder: folder.clone(),
         })?;
-        let notes = folders.notes.clone();
-        let strays = tokio::task::spawn_blocking(move || end_strays(&notes)).await;
-        let strays = strays
-            .unwrap_or_else(|panic| Err(io::Error::other(panic)))
-            .map_err(unusable)?;
-        for stray in strays {
-            (config.on_notice)(Notice::new(format!(
-                "ended {stray}, left by a former engine"
-            )));
-        }
+        let runners = Runners::new(folders.notes.clone());
+        end_strays(&runners, &config).await.map_err(unusable)?;
         let unbindable = |source| StartError::Listen {
             address: config.listen,
             source,
@@ -168,7 +160,7 @@ impl Engine {
         let address = listener.local_addr().map_err(unbindable)?;
         let world = World::new(setting(&config, &folders).map_err(unusable)?);
         let sandboxes = folders.sandboxes.clone();
-        let shell = Shell::new(world, folders, config.on_notice);
+        let shell = Shell::new(world, runners, folders.sandboxes, config.on_notice);
         let api = api::Api::new(Arc::clone(&shell), address, config.heartbeat);
         let servers = vec![
             tokio::spawn(Arc::clone(&shell).keep_time()),
@@ -207,6 +199,32 @@ impl Drop for Engine {
             server.abort();
         }
     }
+}
+
+/// Ends what a former engine left running.
+async fn end_strays(runners: &Runners, config: &Config) -> io::Result<()> {
+    for note in runners.notes()? {
+        let task = note.task.clone();
+        match runners.fate(&note).await {
+            Fate::Runs => {
+                runners.end_stray(note).await;
+                (config.on_notice)(Notice::new(format!(
+                    "ended {task}, left by a former engine"
+                )));
+            }
+            Fate::Ended(_) => runners.forget(&task),
+        }
+    }
+    Ok(())
+}
+
+/// Where the engine keeps files.
+#[derive(Debug, Clone)]
+struct Folders {
+    /// One folder per task: its working directory, with its output.
+    sandboxes: PathBuf,
+    /// One note per running task.
+    notes: PathBuf,
 }
 
 fn create_folders(state_dir: &Path) -> io::Result<Folders> {

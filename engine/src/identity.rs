@@ -15,7 +15,7 @@ const RESERVED_LAST_SEGMENTS: [&str; 3] = ["restart", "tasks", "versions"];
 const APP_ID_LENGTH_MAX: usize = 180;
 
 /// An absolute app id such as `/group/app`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
 pub(crate) struct AppId(String);
 
 impl AppId {
@@ -110,7 +110,7 @@ fn segment_is_valid(segment: &str) -> bool {
 }
 
 /// The id of one instance: one wanted copy of an app, which outlives the tasks that run it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
 pub(crate) struct InstanceId(String);
 
 impl InstanceId {
@@ -139,7 +139,7 @@ impl serde::Serialize for InstanceId {
 }
 
 /// The id of one task: one incarnation of an instance, one process group.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
 pub(crate) struct TaskId(String);
 
 impl TaskId {

@@ -52,11 +52,10 @@ mod logs;
 mod model;
 mod ports;
 mod probe;
-mod processes;
 mod refusal;
 mod rolling;
+mod run;
 mod shell;
-mod supervisor;
 mod time;
 mod world;
 

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
+
 use crate::backoff::Backoff;
 use crate::definition::Definition;
 use crate::health::{CheckState, Health};
@@ -217,7 +219,8 @@ pub(crate) struct LastFailure {
 }
 
 /// How a task ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) enum TaskEnd {
     /// Its leader exited with status 0.
     Finished,

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::health::ProbeResult;
-use crate::processes::kill_group;
+use crate::run::kill_group;
 
 /// The most of a status line that is looked at.
 const STATUS_LINE_BYTES_MAX: usize = 1024;

@@ -14,9 +14,9 @@ use crate::Notice;
 use crate::events::Bus;
 use crate::identity::TaskId;
 use crate::probe;
-use crate::supervisor;
+use crate::run::{Kills, Launch, Runners};
 use crate::time::Moment;
-use crate::world::{Effect, Launch, ProbeOrder, World};
+use crate::world::{Effect, ProbeOrder, World};
 
 /// The world with its hands and ears.
 pub(crate) struct Shell {
@@ -26,17 +26,9 @@ pub(crate) struct Shell {
     changed: Notify,
     /// How many tasks there are.
     tasks: watch::Sender<usize>,
-    folders: Folders,
+    runners: Runners,
+    sandboxes: PathBuf,
     notice: Box<dyn Fn(Notice) + Send + Sync>,
-}
-
-/// Where the engine keeps files.
-#[derive(Debug, Clone)]
-pub(crate) struct Folders {
-    /// One folder per task: its working directory, with its output.
-    pub(crate) sandboxes: PathBuf,
-    /// One note per running task.
-    pub(crate) notes: PathBuf,
 }
 
 struct Inner {
@@ -70,7 +62,7 @@ impl Hands {
 impl fmt::Debug for Shell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shell")
-            .field("folders", &self.folders)
+            .field("runners", &self.runners)
             .finish_non_exhaustive()
     }
 }
@@ -79,7 +71,8 @@ impl Shell {
     /// Returns a shell around a world in which nothing has happened.
     pub(crate) fn new(
         world: World,
-        folders: Folders,
+        runners: Runners,
+        sandboxes: PathBuf,
         notice: Box<dyn Fn(Notice) + Send + Sync>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -90,7 +83,8 @@ impl Shell {
             bus: Bus::new(),
             changed: Notify::new(),
             tasks: watch::Sender::new(0),
-            folders,
+            runners,
+            sandboxes,
             notice,
         })
     }
@@ -147,7 +141,7 @@ impl Shell {
 
     /// Returns the folder in which every task has its own.
     pub(crate) fn sandboxes(&self) -> &Path {
-        &self.folders.sandboxes
+        &self.sandboxes
     }
 
     /// Tells a person.
@@ -183,19 +177,20 @@ impl Shell {
                     .insert(check, probe.abort_handle());
             }
             Effect::Discard(task) => {
-                let sandbox = self.folders.sandboxes.join(task.as_str());
+                let sandbox = self.sandboxes.join(task.as_str());
                 tokio::task::spawn_blocking(move || fs::remove_dir_all(sandbox).ok());
             }
             Effect::Notice(text) => self.tell(text),
         }
     }
 
-    async fn run(self: Arc<Self>, launch: Launch, kills: mpsc::UnboundedReceiver<Duration>) {
+    async fn run(self: Arc<Self>, launch: Launch, kills: Kills) {
         let task = launch.task.clone();
         let started = || self.change(|world, now| world.task_started(&task, now));
-        let end = supervisor::supervise(launch, &self.folders.notes, kills, started).await;
+        let end = self.runners.run(launch, kills, started).await;
         self.forget(&task);
         self.change(|world, now| world.task_ended(&task, &end, now));
+        self.runners.forget(&task);
     }
 
     fn forget(&self, task: &TaskId) {

@@ -65,6 +65,14 @@ impl serde::Serialize for Stamp {
     }
 }
 
+impl<'de> serde::Deserialize<'de> for Stamp {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text)
+            .ok_or_else(|| serde::de::Error::custom(format!("{text:?} is no ISO-8601 time")))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -25,7 +25,6 @@ use std::time::{Duration, Instant};
 pub(crate) use changes::{Accepted, Force, Target, Wish};
 pub(crate) use views::{ServicePorts, Tasks};
 
-use crate::definition::Command;
 use crate::deployment::Deployment;
 use crate::environment::{self, Surroundings};
 use crate::events::Event;
@@ -33,6 +32,7 @@ use crate::health::CheckState;
 use crate::identity::{AppId, TaskId};
 use crate::model::{App, Instance, ProbeSlot, Revision, Task, TaskState};
 use crate::probe::Question;
+use crate::run::Launch;
 use crate::time::{Moment, Stamp};
 
 /// How many tasks may be starting at the same time.
@@ -56,16 +56,6 @@ pub(crate) enum Effect {
     Discard(TaskId),
     /// Tell a person.
     Notice(String),
-}
-
-/// A process group to be started.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Launch {
-    pub(crate) task: TaskId,
-    pub(crate) command: Command,
-    pub(crate) environment: BTreeMap<String, String>,
-    pub(crate) sandbox: PathBuf,
-    pub(crate) kill_grace: Duration,
 }
 
 /// A health probe to be made.

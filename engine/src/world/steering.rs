@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use super::{Effect, LAUNCHES_AT_ONCE, Launch, PORT_RETRY, World, current_of, staged_task};
+use super::{Effect, LAUNCHES_AT_ONCE, PORT_RETRY, World, current_of, staged_task};
 use crate::deployment::{Action, ActionKind};
 use crate::events;
 use crate::identity::{AppId, InstanceId};
 use crate::model::{App, Goal, Instance, ProbeSlot, Revision, Task, TaskState};
 use crate::ports::choose_host_ports;
 use crate::rolling::{self, Candidate, Fleet};
+use crate::run::{Launch, What};
 use crate::time::Moment;
 
 /// What is to be done about the number of an app's instances.
@@ -297,7 +298,7 @@ impl World {
         };
         let launch = Launch {
             task: task.id.clone(),
-            command: current.definition.command.clone(),
+            what: What::Process(current.definition.command.clone()),
             environment: self.environment(instance, &task.id, &task.ports),
             sandbox: self.sandbox(&task.id),
             kill_grace: current.definition.kill_grace(),

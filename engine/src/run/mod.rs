@@ -1,0 +1,136 @@
+//! What runs a task: it starts one, watches it, ends it when asked, and takes over one that a former
+//! engine started.
+//!
+//! There is one module per kind of runner. Each starts a task from a [`Launch`] and leaves a
+//! [`Note`] of its own kind behind *before* the task does anything, so that the next engine can
+//! adopt whatever runs: nothing ever runs without a note. When a task has ended, its end is put into
+//! the note, which goes once the world has written down that it knows (`crate::shell`).
+//!
+//! A new kind needs a variant of [`What`] and of [`note::Handle`], and an arm in each `match` here.
+//! Which task runs when is decided in `crate::world`.
+
+mod group;
+mod note;
+mod pidfd;
+mod process;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+pub(crate) use group::kill_group;
+pub(crate) use note::{Handle, Note};
+
+use crate::definition::Command;
+use crate::identity::TaskId;
+use crate::model::TaskEnd;
+
+/// A task to be started.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Launch {
+    pub(crate) task: TaskId,
+    pub(crate) what: What,
+    pub(crate) environment: BTreeMap<String, String>,
+    pub(crate) sandbox: PathBuf,
+    pub(crate) kill_grace: Duration,
+}
+
+/// What a task is made of.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum What {
+    /// A process group on this machine.
+    Process(Command),
+}
+
+/// How a task's runner is asked for its end: each order carries the grace period, and only the first
+/// one counts.
+pub(crate) type Kills = mpsc::UnboundedReceiver<Duration>;
+
+/// What became of a noted task while no engine watched it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Runs,
+    Ended(TaskEnd),
+}
+
+/// All kinds of runners, and what they share.
+#[derive(Debug)]
+pub(crate) struct Runners {
+    /// The folder with one note per task.
+    notes: PathBuf,
+}
+
+impl Runners {
+    /// Returns runners that keep their notes in a folder.
+    pub(crate) fn new(notes: PathBuf) -> Self {
+        Self { notes }
+    }
+
+    /// Runs one task to its end and returns when nothing of it is left. `started` is called once it
+    /// runs.
+    pub(crate) async fn run(
+        &self,
+        launch: Launch,
+        kills: Kills,
+        started: impl FnOnce(),
+    ) -> TaskEnd {
+        let task = launch.task.clone();
+        let end = match &launch.what {
+            What::Process(command) => {
+                process::run(&launch, command, &self.notes, kills, started).await
+            }
+        };
+        self.note_end(&task, &end);
+        end
+    }
+
+    /// Watches a task that a former engine started, to its end.
+    pub(crate) async fn adopt(&self, note: Note, kills: Kills) -> TaskEnd {
+        let end = match &note.handle {
+            Handle::Process(leader) => process::adopt(leader, kills).await,
+        };
+        self.note_end(&note.task, &end);
+        end
+    }
+
+    /// Returns whether a noted task still runs. Where it has ended, nothing of it is left.
+    pub(crate) async fn fate(&self, note: &Note) -> Fate {
+        if let Some(end) = &note.end {
+            return Fate::Ended(end.clone());
+        }
+        match &note.handle {
+            Handle::Process(leader) => process::fate(leader, &note.task).await,
+        }
+    }
+
+    /// Ends a task that runs and that nobody knows of, with its grace period.
+    pub(crate) async fn end_stray(&self, note: Note) {
+        let (order, kills) = mpsc::unbounded_channel();
+        order
+            .send(Duration::from_secs(note.kill_grace_seconds))
+            .ok();
+        let task = note.task.clone();
+        self.adopt(note, kills).await;
+        self.forget(&task);
+    }
+
+    /// Returns the notes of all tasks.
+    ///
+    /// # Errors
+    /// The folder or a note cannot be read, or a note is damaged.
+    pub(crate) fn notes(&self) -> io::Result<Vec<Note>> {
+        note::all(&self.notes)
+    }
+
+    /// Removes the note of a task that has ended, once that is known elsewhere.
+    pub(crate) fn forget(&self, task: &TaskId) {
+        note::remove(&self.notes, task);
+    }
+
+    fn note_end(&self, task: &TaskId, end: &TaskEnd) {
+        note::write_end(&self.notes, task, end);
+    }
+}
