@@ -6,7 +6,7 @@ use super::Api;
 use super::message::{Answer, Call};
 use crate::identity::AppId;
 use crate::refusal::Refusal;
-use crate::world::{Force, World};
+use crate::world::{Force, Offers};
 
 /// Answers everything below `/v2/deployments`.
 pub(super) fn route(api: &Api, call: &Call, rest: &[&str]) -> Result<Answer, Refusal> {
@@ -35,7 +35,18 @@ pub(super) fn route(api: &Api, call: &Call, rest: &[&str]) -> Result<Answer, Ref
 /// Answers everything below `/v2/queue`.
 pub(super) fn route_queue(api: &Api, call: &Call, rest: &[&str]) -> Result<Answer, Refusal> {
     match (&call.method, rest) {
-        (&Method::GET, []) => Ok(Answer::ok(&api.shell.read(World::queue_json))),
+        (&Method::GET, []) => {
+            let offers = match call
+                .query
+                .all("embed")
+                .any(|embed| embed == "lastUnusedOffers")
+            {
+                true => Offers::Listed,
+                false => Offers::Hidden,
+            };
+            let queue = api.shell.read(|world, now| world.queue_json(offers, now));
+            Ok(Answer::ok(&queue))
+        }
         (&Method::DELETE, [app @ .., "delay"]) => {
             let app = AppId::from_segments(app.iter().copied());
             api.shell.change(|world, _| world.reset_delay(&app))?;

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub(crate) use changes::{Accepted, Force, Target, Wish};
-pub(crate) use views::{ServicePorts, Tasks};
+pub(crate) use views::{Offers, ServicePorts, Tasks};
 
 use crate::deployment::Deployment;
 use crate::environment::{self, Surroundings};

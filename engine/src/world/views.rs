@@ -209,8 +209,11 @@ impl World {
     }
 
     /// Returns what waits for its launch.
-    pub(crate) fn queue_json(&self, now: Moment) -> Value {
-        let entries = self.apps.values().filter_map(|app| queue_entry(app, now));
+    pub(crate) fn queue_json(&self, offers: Offers, now: Moment) -> Value {
+        let entries = self
+            .apps
+            .values()
+            .filter_map(|app| queue_entry(app, offers, now));
         let entries: Vec<Value> = entries.collect();
         json!({ "queue": entries })
     }
@@ -310,7 +313,18 @@ fn deployment_json(deployment: &Deployment) -> Value {
     })
 }
 
-fn queue_entry(app: &App, now: Moment) -> Option<Value> {
+/// Whether a queue entry lists the offers that could not be used (`embed=lastUnusedOffers`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Offers {
+    Listed,
+    Hidden,
+}
+
+/// Returns an app's entry in the queue, where it waits for a launch.
+///
+/// There are no offers on one machine, so their lists are empty. Marathon ≥ 1.9 also prints `role`;
+/// marathon-python 0.13.0, its last release, cannot read an entry that has one, so it is left away.
+fn queue_entry(app: &App, offers: Offers, now: Moment) -> Option<Value> {
     let current = app.current.as_ref()?;
     let waiting: Vec<&Instance> = app.staying().filter(|i| i.task.is_none()).collect();
     let since = waiting.iter().map(|instance| instance.since.stamp).min()?;
@@ -319,10 +333,9 @@ fn queue_entry(app: &App, now: Moment) -> Option<Value> {
         .waits_until(now.instant)
         .map(|until| until - now.instant);
     let seconds = left.map_or(0, |left| left.as_secs_f64().ceil() as u64);
-    Some(json!({
+    let mut entry = json!({
         "app": definition_json(current),
         "count": waiting.len(),
-        "role": "*",
         "delay": { "timeLeftSeconds": seconds, "overdue": left.is_none() },
         "since": since,
         "processedOffersSummary": {
@@ -331,5 +344,9 @@ fn queue_entry(app: &App, now: Moment) -> Option<Value> {
             "rejectSummaryLastOffers": [],
             "rejectSummaryLaunchAttempt": [],
         },
-    }))
+    });
+    if offers == Offers::Listed {
+        entry["lastUnusedOffers"] = json!([]);
+    }
+    Some(entry)
 }
