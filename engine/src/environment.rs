@@ -5,12 +5,17 @@
 
 use std::collections::BTreeMap;
 
-use crate::definition::Definition;
+use crate::definition::{ContainerKind, Definition};
 use crate::identity::TaskId;
+use crate::ports::task_ports;
 use crate::time::Stamp;
 
-/// Labels longer than this, or with a longer value, are left out (`EnvironmentHelper.maxVariableLength`).
-const LABEL_LENGTH_LIMIT: usize = 512;
+/// Labels whose variable would be longer than this, or with a longer value, are left out
+/// (`EnvironmentHelper.maxEnvironmentVarLength`).
+const VARIABLE_LENGTH_LIMIT: usize = 512;
+
+/// What the variable of a label begins with.
+const LABEL_PREFIX: &str = "MARATHON_APP_LABEL_";
 
 /// What the environment is made of besides the definition.
 #[derive(Debug, Clone, Copy)]
@@ -20,8 +25,9 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) host: &'a str,
     pub(crate) ports: &'a [u16],
     pub(crate) sandbox: &'a str,
-    /// The engine's own `PATH`, the one variable that is passed on.
-    pub(crate) search_path: &'a str,
+    /// The engine's own `PATH`, the one variable that is passed on; nothing where an image has its
+    /// own.
+    pub(crate) search_path: Option<&'a str>,
 }
 
 /// Returns the environment of a task.
@@ -33,12 +39,19 @@ pub(crate) fn of_task(
     let mut set = |key: &str, value: String| {
         environment.insert(key.to_owned(), value);
     };
-    set("PATH", around.search_path.to_owned());
+    if let Some(path) = around.search_path {
+        set("PATH", path.to_owned());
+    }
     set("MESOS_SANDBOX", around.sandbox.to_owned());
     set("MESOS_DIRECTORY", around.sandbox.to_owned());
     set("MESOS_TASK_ID", around.task.to_string());
     set("MARATHON_APP_ID", definition.id.to_string());
     set("MARATHON_APP_VERSION", around.version.to_string());
+    if let Some(container) = &definition.container
+        && let (ContainerKind::Docker, Some(image)) = (container.kind, &container.image)
+    {
+        set("MARATHON_APP_DOCKER_IMAGE", image.name.clone());
+    }
     set(
         "MARATHON_APP_RESOURCE_CPUS",
         format!("{:?}", definition.cpus),
@@ -61,9 +74,10 @@ fn labels(definition: &Definition) -> BTreeMap<String, String> {
     let mut environment = BTreeMap::new();
     let mut names = Vec::new();
     for (key, value) in &definition.labels {
-        if key.len() < LABEL_LENGTH_LIMIT && value.len() < LABEL_LENGTH_LIMIT {
+        let key_limit = VARIABLE_LENGTH_LIMIT - LABEL_PREFIX.len();
+        if key.len() < key_limit && value.len() < VARIABLE_LENGTH_LIMIT {
             let name = variable_name(key);
-            environment.insert(format!("MARATHON_APP_LABEL_{name}"), value.clone());
+            environment.insert(format!("{LABEL_PREFIX}{name}"), value.clone());
             names.push(name);
         }
     }
@@ -71,43 +85,56 @@ fn labels(definition: &Definition) -> BTreeMap<String, String> {
     environment
 }
 
+/// Follows `EnvironmentHelper.portsEnv`: a port that is not reachable through the machine is told by
+/// its number in the container, and stands in `PORTS` only where that was made up.
 fn ports(definition: &Definition, host_ports: &[u16]) -> BTreeMap<String, String> {
     let mut environment = BTreeMap::new();
-    for (index, (wanted, host_port)) in definition
-        .port_definitions
-        .iter()
-        .zip(host_ports)
-        .enumerate()
-    {
-        let value = host_port.to_string();
-        let requested = if wanted.port == 0 {
-            *host_port
-        } else {
-            wanted.port
+    let wanted = definition.wanted_ports();
+    let ports = task_ports(definition, host_ports);
+    for (index, (wanted, port)) in wanted.iter().zip(&ports).enumerate() {
+        let number = port.host.unwrap_or(port.container);
+        let value = number.to_string();
+        let requested = match wanted.requested {
+            0 => number,
+            requested => requested,
         };
         environment.insert(format!("PORT{index}"), value.clone());
         environment.insert(format!("PORT_{requested}"), value.clone());
-        if let Some(name) = &wanted.name {
-            environment.insert(format!("PORT_{}", variable_name(name)), value);
+        if let Some(name) = wanted.name {
+            environment.insert(format!("PORT_{}", name.to_uppercase()), value);
         }
     }
-    if let Some(first) = host_ports.first() {
-        environment.insert("PORT".to_owned(), first.to_string());
-        let all: Vec<String> = host_ports.iter().map(u16::to_string).collect();
-        environment.insert("PORTS".to_owned(), all.join(","));
+    if ports.is_empty() {
+        return environment;
     }
+    let made_up = ports.iter().filter(|port| port.made_up);
+    let all: Vec<String> = ports
+        .iter()
+        .filter_map(|port| port.host)
+        .chain(made_up.map(|port| port.container))
+        .map(|port| port.to_string())
+        .collect();
+    if let Some(first) = all.first() {
+        environment.insert("PORT".to_owned(), first.clone());
+    }
+    environment.insert("PORTS".to_owned(), all.join(","));
     environment
 }
 
+/// Returns a label's key as part of a variable's name: every run of other characters is one `_`.
 fn variable_name(text: &str) -> String {
-    let sanitised = text.chars().map(|c| {
-        if c.is_ascii_alphanumeric() {
-            c.to_ascii_uppercase()
-        } else {
-            '_'
+    let mut name = String::new();
+    let mut in_run = false;
+    for c in text.chars() {
+        let is_plain = c.is_ascii_alphanumeric() || c == '_';
+        if is_plain {
+            name.push(c.to_ascii_uppercase());
+        } else if !in_run {
+            name.push('_');
         }
-    });
-    sanitised.collect()
+        in_run = !is_plain;
+    }
+    name
 }
 
 #[cfg(test)]
@@ -126,7 +153,7 @@ mod tests {
             "cpus": 0.25,
             "mem": 256,
             "env": { "HOST": "mine", "A": "b" },
-            "labels": { "tier.one": "front", "long": "x".repeat(512) },
+            "labels": { "tier. one": "front", "long": "x".repeat(512) },
             "portDefinitions": [{ "port": 10_000, "name": "web-ui" }, { "port": 0 }],
         }));
         let task = InstanceId::new(&app.id, "u").task(1);
@@ -139,7 +166,7 @@ mod tests {
                 host: "127.0.0.1",
                 ports: &[31_005, 31_006],
                 sandbox: "/s",
-                search_path: "/bin",
+                search_path: Some("/bin"),
             },
         );
 
@@ -158,7 +185,7 @@ mod tests {
             ("PORT1", "31006"),
             ("PORTS", "31005,31006"),
             ("PORT_10000", "31005"),
-            ("PORT_WEB_UI", "31005"),
+            ("PORT_WEB-UI", "31005"),
             ("PORT_31006", "31006"),
             ("PATH", "/bin"),
         ];
@@ -169,6 +196,39 @@ mod tests {
                 "{key}"
             );
         }
+    }
+
+    #[test]
+    fn a_container_sees_host_ports_by_the_names_of_its_own() {
+        let app = definition_of(json!({
+            "id": "a",
+            "container": {
+                "docker": { "image": "registry/app:1" },
+                "portMappings": [
+                    { "containerPort": 3000, "hostPort": 0, "name": "web" },
+                    { "containerPort": 9000 },
+                    { "containerPort": 0 },
+                ],
+            },
+            "networks": [{ "name": "front" }],
+        }));
+
+        let expected = [
+            ("PORT", "31005"),
+            ("PORT0", "31005"),
+            ("PORT_3000", "31005"),
+            ("PORT_WEB", "31005"),
+            ("PORT1", "9000"),
+            ("PORT_9000", "9000"),
+            ("PORT2", "10000"),
+            ("PORT_10000", "10000"),
+            ("PORTS", "31005,10000"),
+        ];
+        let expected: BTreeMap<String, String> = expected
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
+        assert_eq!(ports(&app, &[31_005]), expected);
     }
 
     #[test]

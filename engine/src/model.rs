@@ -4,6 +4,7 @@
 //! task that ends is followed by the next incarnation of the same instance (Marathon ≥ 1.8).
 
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -182,6 +183,8 @@ pub(crate) struct Task {
     pub(crate) id: TaskId,
     pub(crate) state: TaskState,
     pub(crate) ports: Vec<u16>,
+    /// Where the task is reached without the machine's ports, once that is known.
+    pub(crate) addresses: Addresses,
     pub(crate) staged: Moment,
     pub(crate) started: Option<Moment>,
     /// One per declared check, in the order of the definition.
@@ -195,6 +198,13 @@ impl Task {
     pub(crate) fn health(&self) -> Health {
         Health::of(&self.checks)
     }
+}
+
+/// The addresses of a container that has a network of its own; none in host mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Addresses {
+    pub(crate) v4: Option<Ipv4Addr>,
+    pub(crate) v6: Option<Ipv6Addr>,
 }
 
 /// The timetable of one check of one task.

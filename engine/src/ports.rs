@@ -38,11 +38,54 @@ pub(crate) fn assign_service_ports(
         };
         let port = kept.or_else(fresh).unwrap_or(0);
         own[index] = port;
-        definition.port_definitions[index].port = port;
+        definition.set_service_port(index, port);
     }
 }
 
-/// Returns the host ports of a task to be launched, or the reason why there are none.
+/// A port of one task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TaskPort {
+    /// The port on the machine; nothing: it is not reachable through the machine.
+    pub(crate) host: Option<u16>,
+    /// The port on which the task listens, inside its network.
+    pub(crate) container: u16,
+    /// Whether the port in the container was made up because neither number was given.
+    pub(crate) made_up: bool,
+}
+
+/// Returns all ports of a task in the order of port indices. `host_ports` are those it was launched
+/// with: one for each wanted port that is reachable through the machine.
+///
+/// Where neither a container port nor a host port is asked for, Marathon draws a random one
+/// (`EnvironmentHelper.ContainerPortGenerator`); here it is the first that is not used, so that it
+/// is the same whenever it is asked for.
+pub(crate) fn task_ports(definition: &Definition, host_ports: &[u16]) -> Vec<TaskPort> {
+    let wanted = definition.wanted_ports();
+    let mut used: Vec<u16> = wanted.iter().map(|port| port.container_port).collect();
+    used.extend(host_ports);
+    let mut host_ports = host_ports.iter().copied();
+    let mut ports = Vec::with_capacity(wanted.len());
+    for wanted in wanted {
+        let host = wanted.host_port.and_then(|_| host_ports.next());
+        let asked = Some(wanted.container_port).filter(|port| *port != 0);
+        let made_up = asked.is_none() && host.is_none();
+        let container = asked.or(host).unwrap_or_else(|| {
+            let port = SERVICE_PORTS.into_iter().find(|port| !used.contains(port));
+            let port = port.unwrap_or(*SERVICE_PORTS.start());
+            used.push(port);
+            port
+        });
+        ports.push(TaskPort {
+            host,
+            container,
+            made_up,
+        });
+    }
+    ports
+}
+
+/// Returns the host ports of a task to be launched, or the reason why there are none: one for each
+/// wanted port that is to be reachable through the machine.
 ///
 /// `start` says where in the range to begin, so that a port is not given out again at once.
 ///
@@ -57,12 +100,15 @@ pub(crate) fn choose_host_ports(
     let mut chosen: Vec<u16> = Vec::new();
     let (first, last) = (*range.start(), *range.end());
     let from = if range.contains(&start) { start } else { first };
-    for wanted in &definition.port_definitions {
-        if definition.require_ports && wanted.port != 0 {
-            if !is_free(wanted.port) {
-                return Err(format!("required port {} is in use", wanted.port));
+    for wanted in definition.wanted_ports() {
+        let Some(wish) = wanted.host_port else {
+            continue;
+        };
+        if wish != 0 {
+            if !is_free(wish) {
+                return Err(format!("required port {wish} is in use"));
             }
-            chosen.push(wanted.port);
+            chosen.push(wish);
             continue;
         }
         let mut candidates = (from..=last).chain(first..from);
@@ -119,6 +165,56 @@ mod tests {
             Ok(vec![8080])
         );
         assert!(choose_host_ports(&app, &HOST_PORTS, 31_000, |port| port != 8080).is_err());
+    }
+
+    #[test]
+    fn a_container_has_a_host_port_only_where_one_is_asked_for() {
+        let app = definition_of(json!({
+            "id": "a",
+            "container": {
+                "docker": { "image": "i" },
+                "portMappings": [
+                    { "containerPort": 80, "hostPort": 0, "servicePort": 10_005 },
+                    { "containerPort": 81 },
+                    { "containerPort": 0, "hostPort": 7777 },
+                    { "containerPort": 0 },
+                ],
+            },
+            "networks": [{ "name": "front" }],
+        }));
+
+        let chosen = choose_host_ports(&app, &HOST_PORTS, 31_000, |_| true).expect("ports");
+
+        assert_eq!(chosen, [31_000, 7777]);
+        let ports: Vec<(Option<u16>, u16)> = task_ports(&app, &chosen)
+            .iter()
+            .map(|port| (port.host, port.container))
+            .collect();
+        assert_eq!(
+            ports,
+            [
+                (Some(31_000), 80),
+                (None, 81),
+                (Some(7777), 7777),
+                (None, 10_000)
+            ]
+        );
+        assert_eq!(app.service_ports(), [10_005, 0, 0, 0]);
+    }
+
+    #[test]
+    fn service_ports_of_mappings_are_assigned_too() {
+        let mut app = definition_of(json!({
+            "id": "a",
+            "container": {
+                "docker": { "image": "i", "network": "BRIDGE" },
+                "portMappings": [{ "containerPort": 80 }, { "containerPort": 81 }],
+            },
+        }));
+
+        assign_service_ports(&mut app, None, |_| false);
+
+        assert_eq!(app.service_ports(), [10_000, 10_001]);
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl Filter {
         };
         let cmd = match &definition.command {
             Command::Shell(line) => line.as_str(),
-            Command::Arguments(_) => "",
+            Command::Arguments(_) | Command::OfImage => "",
         };
         contains(definition.id.as_str(), &self.id)
             && contains(cmd, &self.cmd)

@@ -111,6 +111,15 @@ impl<'a> Fields<'a> {
         object_value(value, self.path(key), issues)
     }
 
+    /// Returns the reader of an object field; another reader reports it where it is none.
+    pub(crate) fn quiet_object(&self, key: &str) -> Option<Self> {
+        let map = self.value(key)?.as_object()?;
+        Some(Fields {
+            map,
+            path: self.path(key),
+        })
+    }
+
     /// Returns the readers of an array field of objects.
     pub(crate) fn objects(&self, key: &str, issues: &mut Issues) -> Option<Vec<Self>> {
         let array = self.array(key, issues)?;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::WHOLE_MAX;
 use super::fields::Fields;
+use super::{ContainerKind, WHOLE_MAX};
 use crate::issues::Issues;
 
 /// One declared health check.
@@ -19,6 +19,53 @@ pub(crate) struct HealthCheck {
     pub(crate) max_consecutive_failures: u32,
     pub(crate) delay_seconds: u32,
     pub(crate) ignore_http_1xx: bool,
+    pub(crate) ip_protocol: IpProtocol,
+}
+
+/// Which kind of address a check asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IpProtocol {
+    V4,
+    V6,
+}
+
+impl IpProtocol {
+    /// Returns Marathon's word for it.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        }
+    }
+
+    /// Reads it by the rule of `AppValidation.complyWithIpProtocolRules`.
+    fn read(
+        fields: &Fields<'_>,
+        protocol: Protocol,
+        kind: Option<ContainerKind>,
+        issues: &mut Issues,
+    ) -> Self {
+        match fields.text("ipProtocol", issues) {
+            None | Some("IPv4") => return Self::V4,
+            Some("IPv6") => {}
+            Some(_) => {
+                issues.add(&fields.path("ipProtocol"), "error.unknown.enum.literal");
+                return Self::V4;
+            }
+        }
+        let asks_container = match protocol {
+            Protocol::MesosHttp | Protocol::MesosTcp => true,
+            Protocol::Http | Protocol::Tcp | Protocol::Command => false,
+        };
+        if !asks_container || kind != Some(ContainerKind::Docker) {
+            issues.add(
+                &fields.path("ipProtocol"),
+                "IPv6 can only be used for container type DOCKER and Mesos http/https/tcp health \
+                 checks",
+            );
+        }
+        Self::V6
+    }
 }
 
 /// How a check asks. The `MESOS_` forms ask the same question but have another kill rule.
@@ -95,10 +142,21 @@ impl HealthCheck {
     }
 
     /// Reads a check; defaults are those of Marathon's `healthCheck.raml`.
-    pub(super) fn read(fields: &Fields<'_>, ports: usize, issues: &mut Issues) -> Option<Self> {
+    pub(super) fn read(
+        fields: &Fields<'_>,
+        ports: usize,
+        kind: Option<ContainerKind>,
+        issues: &mut Issues,
+    ) -> Option<Self> {
         let protocol = read_protocol(fields, issues)?;
         let command = read_command(fields, protocol, issues);
-        let port = read_port(fields, protocol, ports, issues);
+        // A port beside a command is allowed and ignored, as in `HealthCheckConversion.scala`.
+        let port = match protocol {
+            Protocol::Command => Port::None,
+            Protocol::Http | Protocol::Tcp | Protocol::MesosHttp | Protocol::MesosTcp => {
+                Port::read(fields, ports, issues)
+            }
+        };
         let mut whole =
             |key: &str, default: u32| fields.whole(key, WHOLE_MAX, issues).unwrap_or(default);
         let grace_period_seconds = whole("gracePeriodSeconds", 300);
@@ -106,13 +164,6 @@ impl HealthCheck {
         let timeout_seconds = whole("timeoutSeconds", 20);
         let max_consecutive_failures = whole("maxConsecutiveFailures", 3);
         let delay_seconds = whole("delaySeconds", 15);
-        let ip_protocol = fields.text("ipProtocol", issues);
-        if ip_protocol.is_some_and(|version| version != "IPv4") {
-            issues.add(
-                &fields.path("ipProtocol"),
-                "is not supported by this engine: it checks tasks over IPv4 only",
-            );
-        }
         let path = fields.text("path", issues);
         if path.is_some_and(|path| path.contains(|c: char| c.is_whitespace() || c.is_control())) {
             issues.add(&fields.path("path"), "must not contain white space");
@@ -128,6 +179,7 @@ impl HealthCheck {
             max_consecutive_failures,
             delay_seconds,
             ignore_http_1xx: fields.boolean("ignoreHttp1xx", issues).unwrap_or(false),
+            ip_protocol: IpProtocol::read(fields, protocol, kind, issues),
         })
     }
 }
@@ -167,29 +219,29 @@ fn read_command(fields: &Fields<'_>, protocol: Protocol, issues: &mut Issues) ->
     value.filter(|_| is_command)
 }
 
-fn read_port(fields: &Fields<'_>, protocol: Protocol, ports: usize, issues: &mut Issues) -> Port {
-    const PORT_MAX: u32 = u16::MAX as u32;
-    let number = fields.whole("port", PORT_MAX, issues);
-    let index = fields.whole("portIndex", PORT_MAX, issues);
-    if protocol == Protocol::Command {
-        return Port::None;
+impl Port {
+    /// Reads `port` or `portIndex` of a check; with neither it is the first port.
+    pub(super) fn read(fields: &Fields<'_>, ports: usize, issues: &mut Issues) -> Self {
+        const PORT_MAX: u32 = u16::MAX as u32;
+        let number = fields.whole("port", PORT_MAX, issues);
+        let index = fields.whole("portIndex", PORT_MAX, issues);
+        if number.is_some() && index.is_some() {
+            issues.add(
+                &fields.path("port"),
+                "must not be given together with portIndex",
+            );
+        }
+        if let Some(number) = number {
+            return Self::Number(u16::try_from(number).unwrap_or_default());
+        }
+        let index = index.unwrap_or(0) as usize;
+        if index >= ports {
+            issues.add(
+                &fields.path("portIndex"),
+                "Health check port indices must address an element of the ports array or \
+                 container port mappings.",
+            );
+        }
+        Self::Index(index)
     }
-    if number.is_some() && index.is_some() {
-        issues.add(
-            &fields.path("port"),
-            "must not be given together with portIndex",
-        );
-    }
-    if let Some(number) = number {
-        return Port::Number(u16::try_from(number).unwrap_or_default());
-    }
-    let index = index.unwrap_or(0) as usize;
-    if index >= ports {
-        issues.add(
-            &fields.path("portIndex"),
-            "Health check port indices must address an element of the ports array or \
-             container port mappings.",
-        );
-    }
-    Port::Index(index)
 }

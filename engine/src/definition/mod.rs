@@ -1,15 +1,22 @@
 //! What an app is: Marathon's app definition in its canonical form (Marathon 1.10).
 //!
-//! [`Definition::read`] takes a body in any form Marathon accepts for a process without a container
-//! image and gives the one canonical form, or every mistake in it. [`Definition::to_json`] prints
-//! that form and `update.rs` merges a partial update into it. What the engine cannot do is refused
-//! by `unsupported.rs` in so many words.
+//! [`Definition::read`] takes a body in any form Marathon accepts, old spellings included, and gives
+//! the one canonical form, or every mistake in it. [`Definition::to_json`] prints that form and
+//! `update.rs` merges a partial update into it. What one machine cannot do is refused in so many
+//! words where it is read: by `unsupported.rs`, `container.rs`, `constraints.rs` and `networks.rs`.
 
+mod artifacts;
+mod check;
 mod constraints;
+mod container;
 mod fields;
 mod health_checks;
+mod networks;
+mod ports;
 mod print;
 mod read;
+mod readiness;
+mod resources;
 #[cfg(test)]
 mod tests;
 mod unsupported;
@@ -17,7 +24,14 @@ mod update;
 
 use std::time::Duration;
 
-pub(crate) use health_checks::{HealthCheck, Port, Protocol};
+pub(crate) use artifacts::Artifact;
+pub(crate) use check::Check;
+pub(crate) use container::{Container, ContainerKind, Image};
+pub(crate) use health_checks::{HealthCheck, IpProtocol, Port, Protocol};
+pub(crate) use networks::Network;
+pub(crate) use ports::PortDefinition;
+pub(crate) use readiness::ReadinessCheck;
+pub(crate) use resources::{ExecutorResources, ResourceLimits};
 pub(crate) use update::{Update, whole_change};
 
 use crate::identity::AppId;
@@ -34,43 +48,46 @@ pub(crate) struct Definition {
     pub(crate) backoff_factor: f64,
     pub(crate) backoff_seconds: u32,
     pub(crate) constraints: Vec<Vec<String>>,
-    /// Whether a `container` of type MESOS without an image was given; it changes nothing here.
-    pub(crate) imageless_container: bool,
+    pub(crate) check: Option<Check>,
+    pub(crate) container: Option<Container>,
     pub(crate) cpus: f64,
     pub(crate) dependencies: Vec<AppId>,
     pub(crate) disk: f64,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) executor: String,
+    pub(crate) executor_resources: Option<ExecutorResources>,
+    pub(crate) fetch: Vec<Artifact>,
     pub(crate) health_checks: Vec<HealthCheck>,
     pub(crate) instances: u32,
     pub(crate) labels: Vec<(String, String)>,
     pub(crate) max_launch_delay_seconds: u32,
     pub(crate) mem: f64,
+    pub(crate) network: Network,
+    /// In the order of port indices; empty unless the network is the host's.
     pub(crate) port_definitions: Vec<PortDefinition>,
+    pub(crate) readiness_checks: Vec<ReadinessCheck>,
     pub(crate) require_ports: bool,
+    pub(crate) resource_limits: Option<ResourceLimits>,
     pub(crate) task_kill_grace_period_seconds: Option<u32>,
+    /// Whether the task gets a terminal.
+    pub(crate) tty: Option<bool>,
     pub(crate) upgrade_strategy: UpgradeStrategy,
     pub(crate) kill_selection: KillSelection,
     pub(crate) unreachable_strategy: UnreachableStrategy,
+    /// The name of the user who runs the task; nothing: whoever runs the engine.
+    pub(crate) user: Option<String>,
 }
 
-/// What a task runs: exactly one of `cmd` and `args`.
+/// What a task runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {
-    /// A line for `/bin/sh -c`.
+    /// `cmd`: a line for `/bin/sh -c`. An image's entrypoint is not used.
     Shell(String),
-    /// A program and its arguments, started without a shell.
+    /// `args`: a program and its arguments, started without a shell; with an image the arguments of
+    /// its entrypoint.
     Arguments(Vec<String>),
-}
-
-/// One wanted port in host mode.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct PortDefinition {
-    /// The service port, and the host port too where `requirePorts` is set. 0 = to be assigned.
-    pub(crate) port: u16,
-    pub(crate) protocol: String,
-    pub(crate) name: Option<String>,
-    pub(crate) labels: Vec<(String, String)>,
+    /// Neither: the image's own entrypoint and command.
+    OfImage,
 }
 
 /// How far a rolling restart may go below and above the wanted count.
@@ -119,6 +136,12 @@ impl Definition {
 
     /// Returns the service ports in order.
     pub(crate) fn service_ports(&self) -> Vec<u16> {
-        self.port_definitions.iter().map(|d| d.port).collect()
+        let wanted = self.wanted_ports();
+        wanted.iter().map(|port| port.service_port).collect()
+    }
+
+    /// Returns the image that the task's files come from, where there is one.
+    pub(crate) fn image(&self) -> Option<&Image> {
+        self.container.as_ref()?.image.as_ref()
     }
 }

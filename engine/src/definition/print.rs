@@ -3,7 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    Command, Definition, HealthCheck, KillSelection, Port, PortDefinition, UnreachableStrategy,
+    Artifact, Check, Command, Definition, ExecutorResources, HealthCheck, KillSelection, Port,
+    PortDefinition, Protocol, ReadinessCheck, ResourceLimits, UnreachableStrategy,
 };
 
 impl Definition {
@@ -11,61 +12,95 @@ impl Definition {
     ///
     /// Which empty fields appear follows `(pragma.omitEmpty)` in Marathon's `app.raml`.
     pub(crate) fn to_json(&self) -> Map<String, Value> {
-        let mut app = Map::new();
-        let mut put = |key: &str, value: Value| {
-            app.insert(key.to_owned(), value);
+        let all = self.first_fields().into_iter().chain(self.last_fields());
+        all.filter_map(|(key, value)| Some((key.to_owned(), value?)))
+            .collect()
+    }
+
+    /// Returns the fields up to `check` in the order in which Marathon writes them.
+    fn first_fields(&self) -> Vec<(&'static str, Option<Value>)> {
+        let given = Some;
+        let (line, arguments) = match &self.command {
+            Command::Shell(line) => (Some(json!(line)), None),
+            Command::Arguments(arguments) => (None, Some(json!(arguments))),
+            Command::OfImage => (None, None),
         };
-        put("id", json!(self.id));
-        if let Some(roles) = &self.accepted_resource_roles {
-            put("acceptedResourceRoles", json!(roles));
-        }
-        if let Command::Arguments(arguments) = &self.command {
-            put("args", json!(arguments));
-        }
-        put("backoffFactor", number(self.backoff_factor));
-        put("backoffSeconds", json!(self.backoff_seconds));
-        if let Command::Shell(line) = &self.command {
-            put("cmd", json!(line));
-        }
-        if !self.constraints.is_empty() {
-            put("constraints", json!(self.constraints));
-        }
-        if self.imageless_container {
-            put("container", json!({ "type": "MESOS", "volumes": [] }));
-        }
-        put("cpus", number(self.cpus));
-        if !self.dependencies.is_empty() {
-            put("dependencies", json!(self.dependencies));
-        }
-        put("disk", number(self.disk));
-        if !self.env.is_empty() {
-            put("env", entries(&self.env));
-        }
-        put("executor", json!(self.executor));
-        if !self.health_checks.is_empty() {
-            let checks = self.health_checks.iter().map(HealthCheck::to_json);
-            put("healthChecks", checks.collect());
-        }
-        put("instances", json!(self.instances));
-        put("labels", entries(&self.labels));
-        put(
-            "maxLaunchDelaySeconds",
-            json!(self.max_launch_delay_seconds),
-        );
-        put("mem", number(self.mem));
-        put("gpus", json!(0));
-        put("networks", json!([{ "mode": "host" }]));
-        let ports = self.port_definitions.iter().map(PortDefinition::to_json);
-        put("portDefinitions", ports.collect());
-        put("requirePorts", json!(self.require_ports));
-        if let Some(seconds) = self.task_kill_grace_period_seconds {
-            put("taskKillGracePeriodSeconds", json!(seconds));
-        }
-        put("upgradeStrategy", self.upgrade_json());
-        put("killSelection", json!(self.kill_selection.as_str()));
-        put("unreachableStrategy", self.unreachable_strategy.to_json());
-        put("role", json!("*"));
-        app
+        let container = self.container.as_ref();
+        vec![
+            ("id", given(json!(self.id))),
+            (
+                "acceptedResourceRoles",
+                self.accepted_resource_roles.as_ref().map(|r| json!(r)),
+            ),
+            ("args", arguments),
+            ("backoffFactor", given(number(self.backoff_factor))),
+            ("backoffSeconds", given(json!(self.backoff_seconds))),
+            ("cmd", line),
+            ("constraints", list(&self.constraints, |words| json!(words))),
+            ("container", container.map(|c| c.to_json(&self.network))),
+            ("cpus", given(number(self.cpus))),
+            ("dependencies", list(&self.dependencies, |id| json!(id))),
+            ("disk", given(number(self.disk))),
+            (
+                "env",
+                Some(entries(&self.env)).filter(|_| !self.env.is_empty()),
+            ),
+            ("executor", given(json!(self.executor))),
+            (
+                "executorResources",
+                self.executor_resources.map(ExecutorResources::to_json),
+            ),
+            ("fetch", list(&self.fetch, Artifact::to_json)),
+            (
+                "healthChecks",
+                list(&self.health_checks, HealthCheck::to_json),
+            ),
+            ("check", self.check.as_ref().map(Check::to_json)),
+        ]
+    }
+
+    /// Returns the fields after `check`.
+    fn last_fields(&self) -> Vec<(&'static str, Option<Value>)> {
+        let given = Some;
+        let definitions = self.port_definitions.iter().map(PortDefinition::to_json);
+        let definitions: Value = definitions.collect();
+        vec![
+            ("instances", given(json!(self.instances))),
+            ("labels", given(entries(&self.labels))),
+            (
+                "maxLaunchDelaySeconds",
+                given(json!(self.max_launch_delay_seconds)),
+            ),
+            ("mem", given(number(self.mem))),
+            ("gpus", given(json!(0))),
+            ("networks", given(self.network.to_json())),
+            (
+                "portDefinitions",
+                Some(definitions).filter(|_| self.network.is_host()),
+            ),
+            (
+                "readinessChecks",
+                list(&self.readiness_checks, ReadinessCheck::to_json),
+            ),
+            (
+                "resourceLimits",
+                self.resource_limits.map(ResourceLimits::to_json),
+            ),
+            ("requirePorts", given(json!(self.require_ports))),
+            (
+                "taskKillGracePeriodSeconds",
+                self.task_kill_grace_period_seconds.map(|s| json!(s)),
+            ),
+            ("upgradeStrategy", given(self.upgrade_json())),
+            ("user", self.user.as_ref().map(|user| json!(user))),
+            ("killSelection", given(json!(self.kill_selection.as_str()))),
+            (
+                "unreachableStrategy",
+                given(self.unreachable_strategy.to_json()),
+            ),
+            ("tty", self.tty.map(|tty| json!(tty))),
+            ("role", given(json!("*"))),
+        ]
     }
 
     fn upgrade_json(&self) -> Value {
@@ -73,19 +108,6 @@ impl Definition {
             "maximumOverCapacity": number(self.upgrade_strategy.maximum_over_capacity),
             "minimumHealthCapacity": number(self.upgrade_strategy.minimum_health_capacity),
         })
-    }
-}
-
-impl PortDefinition {
-    fn to_json(&self) -> Value {
-        let mut definition = Map::new();
-        definition.insert("port".to_owned(), json!(self.port));
-        definition.insert("protocol".to_owned(), json!(self.protocol));
-        if let Some(name) = &self.name {
-            definition.insert("name".to_owned(), json!(name));
-        }
-        definition.insert("labels".to_owned(), entries(&self.labels));
-        Value::Object(definition)
     }
 }
 
@@ -100,8 +122,9 @@ impl HealthCheck {
             put("command", json!({ "value": line }));
         }
         put("gracePeriodSeconds", json!(self.grace_period_seconds));
-        if self.ignore_http_1xx {
-            put("ignoreHttp1xx", json!(true));
+        // `HealthCheckConversion.appHealthCheckWrites` writes it for every HTTP and HTTPS check.
+        if let Protocol::Http = self.protocol {
+            put("ignoreHttp1xx", json!(self.ignore_http_1xx));
         }
         put("intervalSeconds", json!(self.interval_seconds));
         put(
@@ -117,7 +140,7 @@ impl HealthCheck {
             Port::Number(number) => put("port", json!(number)),
         }
         put("protocol", json!(self.protocol.as_str()));
-        put("ipProtocol", json!("IPv4"));
+        put("ipProtocol", json!(self.ip_protocol.as_str()));
         put("timeoutSeconds", json!(self.timeout_seconds));
         put("delaySeconds", json!(self.delay_seconds));
         Value::Object(check)
@@ -159,7 +182,13 @@ pub(crate) fn number(value: f64) -> Value {
     json!(value)
 }
 
-fn entries(entries: &[(String, String)]) -> Value {
+/// Returns the items as an array, or nothing where there are none.
+fn list<T>(items: &[T], to_json: impl Fn(&T) -> Value) -> Option<Value> {
+    (!items.is_empty()).then(|| items.iter().map(to_json).collect())
+}
+
+/// Returns labels or variables as an object.
+pub(super) fn entries(entries: &[(String, String)]) -> Value {
     let map: Map<String, Value> = entries
         .iter()
         .map(|(key, value)| (key.clone(), json!(value)))

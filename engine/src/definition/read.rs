@@ -5,10 +5,11 @@
 
 use serde_json::{Map, Value};
 
-use super::fields::{Fields, whole_value};
+use super::fields::Fields;
 use super::{
-    Command, Definition, HealthCheck, KillSelection, PortDefinition, UnreachableStrategy,
-    UpgradeStrategy, WHOLE_MAX, constraints, unsupported,
+    Check, Command, Container, ContainerKind, Definition, ExecutorResources, HealthCheck,
+    KillSelection, Network, ResourceLimits, UnreachableStrategy, UpgradeStrategy, WHOLE_MAX,
+    artifacts, constraints, ports, readiness, unsupported,
 };
 use crate::identity::AppId;
 use crate::issues::Issues;
@@ -32,18 +33,25 @@ impl Definition {
         unsupported::report(fields, issues);
         let id = read_id(id, fields, issues);
         let instances = fields.whole("instances", WHOLE_MAX, issues).unwrap_or(1);
-        let port_definitions = read_ports(fields, issues);
-        let definition = Self {
+        let (cpus, mem) = read_size(fields, issues);
+        let network = Network::read(fields, issues);
+        let mut container = Container::read(fields, &network, issues);
+        let port_definitions = ports::read(fields, &network, &mut container, issues);
+        let kind = container.as_ref().map(|container| container.kind);
+        let has_image = container.as_ref().is_some_and(|c| c.image.is_some());
+        let require_ports = fields.boolean("requirePorts", issues).unwrap_or(false);
+        let mut definition = Self {
             id,
             accepted_resource_roles: fields.texts("acceptedResourceRoles", issues),
-            command: read_command(fields, issues),
+            command: read_command(fields, has_image, issues),
             backoff_factor: fields.number("backoffFactor", 1.0, issues).unwrap_or(1.15),
             backoff_seconds: fields
                 .whole("backoffSeconds", WHOLE_MAX, issues)
                 .unwrap_or(1),
             constraints: constraints::read(fields, instances, issues),
-            imageless_container: fields.has("container"),
-            cpus: fields.number("cpus", 0.001, issues).unwrap_or(1.0),
+            check: None,
+            container,
+            cpus,
             dependencies: read_dependencies(fields, issues),
             disk: fields.number("disk", 0.0, issues).unwrap_or(0.0),
             env: read_env(fields, issues),
@@ -51,24 +59,38 @@ impl Definition {
                 .text("executor", issues)
                 .unwrap_or_default()
                 .to_owned(),
-            health_checks: read_health_checks(fields, port_definitions.len(), issues),
+            executor_resources: ExecutorResources::read(fields, issues),
+            fetch: artifacts::read(fields, issues),
+            health_checks: Vec::new(),
             instances,
             labels: fields.text_map("labels", issues).unwrap_or_default(),
             max_launch_delay_seconds: fields
                 .whole("maxLaunchDelaySeconds", WHOLE_MAX, issues)
                 .unwrap_or(300),
-            mem: fields.number("mem", 0.0, issues).unwrap_or(128.0),
+            mem,
+            // Marathon forgets the wish for fixed ports where there is a network of its own.
+            require_ports: require_ports && network.is_host(),
+            network,
             port_definitions,
-            require_ports: fields.boolean("requirePorts", issues).unwrap_or(false),
+            readiness_checks: Vec::new(),
+            resource_limits: ResourceLimits::read(fields, cpus, mem, issues),
             task_kill_grace_period_seconds: fields.whole(
                 "taskKillGracePeriodSeconds",
                 WHOLE_MAX,
                 issues,
             ),
+            tty: read_tty(fields, has_image, issues),
             upgrade_strategy: read_upgrade_strategy(fields, issues),
             kill_selection: read_kill_selection(fields, issues),
             unreachable_strategy: read_unreachable_strategy(fields, issues),
+            user: fields.text("user", issues).map(str::to_owned),
         };
+        let ports = definition.wanted_ports();
+        let checks = read_health_checks(fields, ports.len(), kind, issues);
+        let check = Check::read(fields, ports.len(), kind, issues);
+        let readiness_checks = readiness::read(fields, &ports, issues);
+        (definition.health_checks, definition.check) = (checks, check);
+        definition.readiness_checks = readiness_checks;
         check_single_instance(&definition, issues);
         definition
     }
@@ -89,7 +111,24 @@ fn read_id(id: Option<&AppId>, fields: &Fields<'_>, issues: &mut Issues) -> AppI
     id
 }
 
-fn read_command(fields: &Fields<'_>, issues: &mut Issues) -> Command {
+fn read_size(fields: &Fields<'_>, issues: &mut Issues) -> (f64, f64) {
+    let cpus = fields.number("cpus", 0.001, issues).unwrap_or(1.0);
+    let mem = fields.number("mem", 0.0, issues).unwrap_or(128.0);
+    (cpus, mem)
+}
+
+fn read_tty(fields: &Fields<'_>, has_image: bool, issues: &mut Issues) -> Option<bool> {
+    let tty = fields.boolean("tty", issues);
+    if tty == Some(true) && !has_image {
+        issues.add(
+            "/tty",
+            "is not supported by this engine for an app without a container image",
+        );
+    }
+    tty
+}
+
+fn read_command(fields: &Fields<'_>, has_image: bool, issues: &mut Issues) -> Command {
     const CMD_LENGTH_MIN: usize = 2;
     let line = fields.text("cmd", issues);
     let arguments = fields
@@ -101,10 +140,11 @@ fn read_command(fields: &Fields<'_>, issues: &mut Issues) -> Command {
     match (line, arguments) {
         (Some(line), None) => return Command::Shell(line.to_owned()),
         (None, Some(arguments)) => return Command::Arguments(arguments),
-        (None, None) if fields.has_content("container") => issues.add(
+        (None, None) if has_image => return Command::OfImage,
+        (None, None) if fields.has("container") => issues.add(
             "/",
-            "AppDefinition must contain one of 'cmd' or 'args': this engine runs processes, \
-             and a container image that brings its own command is not supported yet.",
+            "AppDefinition must contain one of 'cmd' or 'args' where no container image brings a \
+             command.",
         ),
         (None, None) | (Some(_), Some(_)) => issues.add(
             "/",
@@ -129,7 +169,7 @@ fn read_env(fields: &Fields<'_>, issues: &mut Issues) -> Vec<(String, String)> {
         if is_secret {
             issues.add(
                 &env.path(name),
-                "is a secret: secrets are not supported by this engine yet",
+                "is a secret: secrets are not supported by this engine",
             );
         } else if let Some(text) = env.text(name, issues) {
             if name.is_empty() || name.contains(['=', '\0']) || text.contains('\0') {
@@ -141,10 +181,15 @@ fn read_env(fields: &Fields<'_>, issues: &mut Issues) -> Vec<(String, String)> {
     entries
 }
 
-fn read_health_checks(fields: &Fields<'_>, ports: usize, issues: &mut Issues) -> Vec<HealthCheck> {
+fn read_health_checks(
+    fields: &Fields<'_>,
+    ports: usize,
+    kind: Option<ContainerKind>,
+    issues: &mut Issues,
+) -> Vec<HealthCheck> {
     let mut checks: Vec<HealthCheck> = Vec::new();
     for check in fields.objects("healthChecks", issues).unwrap_or_default() {
-        if let Some(check) = HealthCheck::read(&check, ports, issues)
+        if let Some(check) = HealthCheck::read(&check, ports, kind, issues)
             && !checks.contains(&check)
         {
             checks.push(check);
@@ -160,108 +205,6 @@ fn read_health_checks(fields: &Fields<'_>, ports: usize, issues: &mut Issues) ->
         );
     }
     checks
-}
-
-fn read_ports(fields: &Fields<'_>, issues: &mut Issues) -> Vec<PortDefinition> {
-    if fields.has("ports") && fields.has("portDefinitions") {
-        issues.add("/", "You cannot specify both ports and port definitions");
-    }
-    let definitions = if fields.has("portDefinitions") {
-        let objects = fields
-            .objects("portDefinitions", issues)
-            .unwrap_or_default();
-        objects
-            .iter()
-            .map(|object| read_port_definition(object, issues))
-            .collect()
-    } else if fields.has("ports") {
-        read_legacy_ports(fields, issues)
-    } else {
-        vec![PortDefinition {
-            name: Some("default".to_owned()),
-            ..PortDefinition::any()
-        }]
-    };
-    check_ports(&definitions, issues);
-    definitions
-}
-
-fn read_legacy_ports(fields: &Fields<'_>, issues: &mut Issues) -> Vec<PortDefinition> {
-    let ports = fields.array("ports", issues).unwrap_or_default();
-    let numbered = ports.iter().enumerate().map(|(index, port)| {
-        let path = format!("/ports({index})");
-        let port = whole_value(port, &path, u32::from(u16::MAX), issues).unwrap_or_default();
-        PortDefinition {
-            port: u16::try_from(port).unwrap_or_default(),
-            ..PortDefinition::any()
-        }
-    });
-    numbered.collect()
-}
-
-fn read_port_definition(fields: &Fields<'_>, issues: &mut Issues) -> PortDefinition {
-    let port = fields
-        .whole("port", u32::from(u16::MAX), issues)
-        .unwrap_or_default();
-    let protocol = fields.text("protocol", issues).unwrap_or("tcp");
-    if !["tcp", "udp", "udp,tcp", "tcp,udp"].contains(&protocol) {
-        issues.add(&fields.path("protocol"), "error.unknown.enum.literal");
-    }
-    let name = fields.text("name", issues);
-    if name.is_some_and(|name| !is_port_name(name)) {
-        issues.add(
-            &fields.path("name"),
-            "must fully match regular expression '^[a-z0-9]([-a-z0-9]*[a-z0-9])?$'",
-        );
-    }
-    PortDefinition {
-        port: u16::try_from(port).unwrap_or_default(),
-        protocol: protocol.to_owned(),
-        name: name.map(str::to_owned),
-        labels: fields.text_map("labels", issues).unwrap_or_default(),
-    }
-}
-
-fn is_port_name(name: &str) -> bool {
-    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    !name.is_empty() && name.chars().all(inner) && !name.starts_with('-') && !name.ends_with('-')
-}
-
-impl PortDefinition {
-    fn any() -> Self {
-        Self {
-            port: 0,
-            protocol: "tcp".to_owned(),
-            name: None,
-            labels: Vec::new(),
-        }
-    }
-}
-
-fn check_ports(definitions: &[PortDefinition], issues: &mut Issues) {
-    let fixed: Vec<u16> = definitions
-        .iter()
-        .map(|d| d.port)
-        .filter(|port| *port != 0)
-        .collect();
-    if has_duplicates(&fixed) {
-        issues.add("/portDefinitions", "Ports must be unique.");
-    }
-    let names: Vec<&String> = definitions.iter().filter_map(|d| d.name.as_ref()).collect();
-    if has_duplicates(&names) {
-        issues.add("/portDefinitions", "Port names must be unique.");
-    }
-}
-
-fn has_duplicates<T: PartialEq>(items: &[T]) -> bool {
-    let mut rest = items;
-    while let [first, others @ ..] = rest {
-        if others.contains(first) {
-            return true;
-        }
-        rest = others;
-    }
-    false
 }
 
 fn read_upgrade_strategy(fields: &Fields<'_>, issues: &mut Issues) -> UpgradeStrategy {

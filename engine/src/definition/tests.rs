@@ -47,6 +47,7 @@ fn a_health_check_is_shown_with_its_defaults() {
         json!([
             {
                 "gracePeriodSeconds": 300,
+                "ignoreHttp1xx": false,
                 "intervalSeconds": 60,
                 "maxConsecutiveFailures": 3,
                 "path": "/health",
@@ -133,8 +134,8 @@ fn each_broken_rule_is_reported_at_its_path() {
         ),
         (
             json!({ "id": "a", "cmd": "ls", "ports": [1, 1] }),
-            "/portDefinitions",
-            "Ports must be unique.",
+            "/",
+            "ports must be unique",
         ),
         (
             json!({ "id": "a", "cmd": "ls", "ports": [70000] }),
@@ -166,6 +167,50 @@ fn each_broken_rule_is_reported_at_its_path() {
             .is_some_and(|details| details.contains(&expected));
         assert!(found, "{body}: {details}");
     }
+}
+
+#[test]
+fn what_is_shown_of_a_container_is_accepted_as_it_is() {
+    let app = definition_of(json!({
+        "id": "a", "user": "nobody", "tty": true, "networks": [{ "name": "front", "labels": { "a": "b" } }],
+        "container": {
+            "type": "MESOS",
+            "docker": { "image": "i:1", "forcePullImage": true },
+            "volumes": [{ "containerPath": "/data", "hostPath": "data", "mode": "RO" }],
+            "portMappings": [{
+                "containerPort": 80, "name": "web", "labels": { "l": "m" }, "networkNames": ["front"],
+            }],
+            "linuxInfo": {
+                "seccomp": { "unconfined": true }, "ipcInfo": { "mode": "PRIVATE", "shmSize": 64 },
+            },
+        },
+        "check": { "http": { "port": 80, "scheme": "HTTPS" }, "delaySeconds": 1 },
+        "readinessChecks": [{ "portName": "web" }],
+        "resourceLimits": { "cpus": "unlimited", "mem": 512 },
+        "executorResources": { "cpus": 0.5 },
+        "uris": ["http://host/a.tgz", "file:///b"],
+    }));
+
+    let again = definition_of(Value::Object(app.to_json()));
+
+    assert_eq!(again, app);
+}
+
+#[test]
+fn an_old_network_in_an_update_replaces_todays() {
+    let app = definition_of(json!({
+        "id": "a", "container": { "docker": { "image": "i", "network": "BRIDGE" } },
+    }));
+
+    let change = fields(json!({ "container": { "docker": { "image": "i", "network": "HOST" } } }));
+    let merged = update::merge(&app, &change).expect("the change is valid");
+
+    assert_eq!(
+        app.to_json()["networks"],
+        json!([{ "mode": "container/bridge" }])
+    );
+    assert_eq!(merged.to_json()["networks"], json!([{ "mode": "host" }]));
+    assert!(merged.to_json()["container"].get("portMappings").is_none());
 }
 
 #[test]

@@ -1,36 +1,20 @@
-//! Everything Marathon has a field for and this engine cannot do, refused in so many words.
+//! What Marathon has a field for and this engine cannot do, refused in so many words.
 //!
-//! A field that is silently ignored would be a promise that is silently broken.
+//! A field that is silently ignored would be a promise that is silently broken. What a type of its
+//! own reads (volumes, networks, constraints, checks) is refused there.
 
+use super::Definition;
 use super::fields::Fields;
 use crate::issues::Issues;
 
-/// Fields that may be absent, null or empty, and nothing else, with what to say otherwise.
-const EMPTY_ONLY: [(&str, &str); 10] = [
-    ("check", "Mesos checks"),
-    ("executorResources", "executor resources"),
-    ("fetch", "fetching artifacts"),
-    ("ipAddress", "an address per task"),
-    ("readinessChecks", "readiness checks"),
-    ("residency", "resident tasks"),
-    ("resourceLimits", "resource limits"),
-    ("secrets", "secrets"),
-    ("uris", "fetching artifacts"),
-    ("user", "running as another user"),
-];
-
-/// Reports every field that asks for something the engine cannot do.
+/// Reports every field that asks for something that one machine without Mesos cannot do.
 pub(super) fn report(fields: &Fields<'_>, issues: &mut Issues) {
-    for (key, what) in EMPTY_ONLY {
-        if fields.has_content(key) {
-            issues.add(
-                &fields.path(key),
-                format!("is not supported by this engine yet: {what}"),
-            );
-        }
+    if fields.has_content("secrets") {
+        issues.add(
+            "/secrets",
+            "is not supported by this engine: it has no secrets",
+        );
     }
-    report_container(fields, issues);
-    report_networks(fields, issues);
     if fields
         .number("gpus", 0.0, issues)
         .is_some_and(|gpus| gpus > 0.0)
@@ -38,12 +22,6 @@ pub(super) fn report(fields: &Fields<'_>, issues: &mut Issues) {
         issues.add(
             "/gpus",
             "is not supported by this engine: it offers no GPUs",
-        );
-    }
-    if fields.boolean("tty", issues).is_some_and(|tty| tty) {
-        issues.add(
-            "/tty",
-            "is not supported by this engine yet: a terminal for the task",
         );
     }
     if let Some(executor) = fields.text("executor", issues)
@@ -67,48 +45,45 @@ pub(super) fn report(fields: &Fields<'_>, issues: &mut Issues) {
             "must contain '*': this engine offers its resources to no other role",
         );
     }
-}
-
-fn report_container(fields: &Fields<'_>, issues: &mut Issues) {
-    let Some(container) = fields.object("container", issues) else {
-        return;
-    };
-    match container.text("type", issues).unwrap_or("DOCKER") {
-        "MESOS" => {}
-        "DOCKER" => issues.add(
-            &container.path("type"),
-            "DOCKER is not supported by this engine yet: it runs cmd or args as a process",
-        ),
-        _ => issues.add(&container.path("type"), "error.unknown.enum.literal"),
-    }
-    let parts = [
-        ("docker", "container images"),
-        ("volumes", "volumes"),
-        ("portMappings", "port mappings (use portDefinitions)"),
-        ("linuxInfo", "Linux security settings"),
-    ];
-    for (key, what) in parts {
-        if container.has_content(key) {
-            issues.add(
-                &container.path(key),
-                format!("is not supported by this engine yet: {what}"),
-            );
-        }
+    // `residency` has no effect in Marathon 1.10 either (`app.raml`), so it is no wish.
+    if let Some(residency) = fields.object("residency", issues)
+        && let Some(behavior) = residency.text("taskLostBehavior", issues)
+        && !["WAIT_FOREVER", "RELAUNCH_AFTER_TIMEOUT"].contains(&behavior)
+    {
+        issues.add(
+            &residency.path("taskLostBehavior"),
+            "error.unknown.enum.literal",
+        );
     }
 }
 
-fn report_networks(fields: &Fields<'_>, issues: &mut Issues) {
-    for network in fields.objects("networks", issues).unwrap_or_default() {
-        let mode = network.text("mode", issues).unwrap_or("container");
-        match mode {
-            "host" => {}
-            "container" | "container/bridge" => issues.add(
-                &network.path("mode"),
-                format!(
-                    "{mode} is not supported by this engine yet: processes use the host's network"
-                ),
+impl Definition {
+    /// Refuses what can be written and shown but not carried out yet.
+    ///
+    /// # Errors
+    /// Every field that would be silently ignored.
+    pub(crate) fn must_be_runnable(&self) -> Result<(), Issues> {
+        let mut issues = Issues::new();
+        let not_yet = [
+            (
+                self.image().is_some(),
+                "/container/docker",
+                "container images",
             ),
-            _ => issues.add(&network.path("mode"), "error.unknown.enum.literal"),
+            (self.check.is_some(), "/check", "Mesos checks"),
+            (!self.fetch.is_empty(), "/fetch", "fetching artifacts"),
+            (
+                !self.readiness_checks.is_empty(),
+                "/readinessChecks",
+                "readiness checks",
+            ),
+            (self.user.is_some(), "/user", "running as another user"),
+        ];
+        for (is_asked, path, what) in not_yet {
+            if is_asked {
+                issues.add(path, format!("is not supported by this engine yet: {what}"));
+            }
         }
+        issues.into_result()
     }
 }

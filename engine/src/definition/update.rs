@@ -21,10 +21,13 @@ pub(crate) enum Update {
 }
 
 /// Pairs of fields of which one given makes the current other one void.
-const ALTERNATIVES: [(&str, &str); 3] = [
+const ALTERNATIVES: [(&str, &str); 6] = [
     ("cmd", "args"),
     ("args", "cmd"),
+    ("ipAddress", "container"),
+    ("ipAddress", "networks"),
     ("ports", "portDefinitions"),
+    ("uris", "fetch"),
 ];
 
 /// What an answer carries and an update may carry back without any effect.
@@ -83,6 +86,13 @@ pub(crate) fn merge(
         if Fields::root(change).has(given) {
             merged.remove(void);
         }
+    }
+    let old_network = Fields::root(change)
+        .quiet_object("container")
+        .and_then(|container| container.quiet_object("docker"))
+        .is_some_and(|docker| docker.has("network"));
+    if old_network {
+        merged.remove("networks");
     }
     for name in Fields::root(change).names() {
         if let Some(value) = change.get(name) {

@@ -152,6 +152,7 @@ fn words(launch: &Launch, command: &definition::Command) -> io::Result<Vec<Strin
             find_program(program, launch)?;
             Ok(words.clone())
         }
+        definition::Command::OfImage => Err(io::ErrorKind::InvalidInput.into()),
     }
 }
 

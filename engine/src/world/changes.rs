@@ -108,7 +108,8 @@ impl World {
     /// Takes on a set of wishes as one deployment.
     ///
     /// # Errors
-    /// An app is locked and force was not asked for, or there are too many deployments.
+    /// An app is locked and force was not asked for, it asks for what cannot be done yet, or there
+    /// are too many deployments.
     pub(crate) fn deploy(
         &mut self,
         wishes: Vec<Wish>,
@@ -118,6 +119,11 @@ impl World {
     ) -> Result<Accepted, Refusal> {
         if self.stopping {
             return Err(Refusal::Stopping);
+        }
+        for wish in &wishes {
+            if let Target::Define(definition) = &wish.target {
+                definition.must_be_runnable()?;
+            }
         }
         self.unlock(&wishes, force)?;
         if self.deployments.len() >= DEPLOYMENTS_MAX {

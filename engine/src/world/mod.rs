@@ -30,7 +30,7 @@ use crate::environment::{self, Surroundings};
 use crate::events::Event;
 use crate::health::CheckState;
 use crate::identity::{AppId, TaskId};
-use crate::model::{App, Instance, ProbeSlot, Revision, Task, TaskState};
+use crate::model::{Addresses, App, Instance, ProbeSlot, Revision, Task, TaskState};
 use crate::probe::Question;
 use crate::run::Launch;
 use crate::time::{Moment, Stamp};
@@ -43,6 +43,9 @@ const PORT_RETRY: Duration = Duration::from_secs(1);
 
 /// How many sandboxes of ended tasks are kept for people to look into.
 const SANDBOXES_KEPT: usize = 100;
+
+/// Where a container sees its sandbox (`--sandbox_directory` of the Mesos agent).
+pub(crate) const CONTAINER_SANDBOX: &str = "/mnt/mesos/sandbox";
 
 /// What the shell must do. Each is safe to carry out in any order after those before it.
 #[derive(Debug)]
@@ -232,15 +235,22 @@ impl World {
         task: &TaskId,
         ports: &[u16],
     ) -> BTreeMap<String, String> {
+        let definition = &instance.revision.definition;
+        let in_container = definition.image().is_some();
+        let sandbox = if in_container {
+            PathBuf::from(CONTAINER_SANDBOX)
+        } else {
+            self.sandbox(task)
+        };
         environment::of_task(
-            &instance.revision.definition,
+            definition,
             Surroundings {
                 task,
                 version: instance.revision.version,
                 host: &self.setting.host,
                 ports,
-                sandbox: &self.sandbox(task).to_string_lossy(),
-                search_path: &self.setting.search_path,
+                sandbox: &sandbox.to_string_lossy(),
+                search_path: Some(self.setting.search_path.as_str()).filter(|_| !in_container),
             },
         )
     }
@@ -253,6 +263,7 @@ fn staged_task(instance: &Instance, ports: Vec<u16>, now: Moment) -> Task {
         id: instance.id.task(instance.incarnation),
         state: TaskState::Staging,
         ports,
+        addresses: Addresses::default(),
         staged: now,
         started: None,
         checks: vec![CheckState::default(); checks],

@@ -1,13 +1,15 @@
 //! News of processes and probes, and the probes that are due.
 
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use super::{Effect, ProbeOrder, SANDBOXES_KEPT, World};
-use crate::definition::{HealthCheck, Port, Protocol};
+use crate::definition::{Definition, HealthCheck, IpProtocol, Network, Port, Protocol};
 use crate::events;
 use crate::health::{FIRST_PROBE_DELAY, Health, ProbeResult, Verdict};
 use crate::identity::{AppId, InstanceId, TaskId};
 use crate::model::{Goal, Instance, LastFailure, ProbeSlot, Task, TaskEnd, TaskState};
+use crate::ports::task_ports;
 use crate::probe::Question;
 use crate::time::Moment;
 
@@ -230,12 +232,7 @@ impl World {
     }
 
     fn question(&self, instance: &Instance, task: &Task, declared: &HealthCheck) -> Question {
-        let host = self.setting.host.clone();
-        let port = match declared.port {
-            Port::None => 0,
-            Port::Index(index) => task.ports.get(index).copied().unwrap_or_default(),
-            Port::Number(number) => number,
-        };
+        let (host, port) = self.target(&instance.revision.definition, task, declared);
         match declared.protocol {
             Protocol::Tcp | Protocol::MesosTcp => Question::Tcp { host, port },
             Protocol::Http | Protocol::MesosHttp => Question::Http {
@@ -256,6 +253,50 @@ impl World {
                 environment: self.environment(instance, &task.id, &task.ports),
                 folder: self.sandbox(&task.id),
             },
+        }
+    }
+}
+
+impl World {
+    /// Returns the address that a check asks.
+    ///
+    /// A container with an address of its own is asked there: the container engine's proxy accepts
+    /// connections to a mapped host port although nothing listens in the container.
+    fn target(
+        &self,
+        definition: &Definition,
+        task: &Task,
+        declared: &HealthCheck,
+    ) -> (String, u16) {
+        let machine = match declared.ip_protocol {
+            IpProtocol::V4 => self.setting.host.clone(),
+            IpProtocol::V6 => Ipv6Addr::LOCALHOST.to_string(),
+        };
+        let own = match declared.ip_protocol {
+            IpProtocol::V4 => task.addresses.v4.map(IpAddr::V4),
+            IpProtocol::V6 => task.addresses.v6.map(IpAddr::V6),
+        };
+        let ports = task_ports(definition, &task.ports);
+        let asked = match declared.port {
+            Port::None => None,
+            Port::Index(index) => ports.get(index).copied(),
+            Port::Number(number) => {
+                // Marathon asks the machine here, the agent the container
+                // (`MarathonHealthCheck.effectivePort`, `MesosHttpHealthCheck`).
+                let of_machine = !declared.protocol.is_mesos_level()
+                    && matches!(definition.network, Network::Bridge { .. });
+                let mapped = ports.iter().find(|port| port.host == Some(number));
+                match mapped.filter(|_| of_machine) {
+                    Some(port) => Some(*port),
+                    None if of_machine => return (machine, number),
+                    None => return (own.map_or(machine, |own| own.to_string()), number),
+                }
+            }
+        };
+        match (own, asked) {
+            (_, None) => (machine, 0),
+            (Some(own), Some(port)) => (own.to_string(), port.container),
+            (None, Some(port)) => (machine, port.host.unwrap_or(port.container)),
         }
     }
 }

@@ -92,9 +92,10 @@ async fn all_mistakes_of_a_body_are_reported_at_once() {
                 "args": ["sleep", "1"],
                 "upgradeStrategy": { "minimumHealthCapacity": 1.5, "maximumOverCapacity": 1 },
                 "healthChecks": [{ "portIndex": 1 }],
-                "container": { "type": "DOCKER", "docker": { "image": "nginx" } },
+                "container": { "type": "MESOS", "volumes": [
+                    { "containerPath": "data", "mode": "RW", "persistent": { "size": 1 } },
+                ] },
                 "gpus": 1,
-                "fetch": [{ "uri": "http://x/y.tgz" }],
                 "secrets": { "a": { "source": "b" } },
                 "constraints": [["rack", "UNIQUE"]],
             }),
@@ -114,15 +115,29 @@ async fn all_mistakes_of_a_body_are_reported_at_once() {
         "/",
         "/upgradeStrategy/minimumHealthCapacity",
         "/healthChecks(0)/portIndex",
-        "/container/type",
-        "/container/docker",
+        "/container/volumes(0)/persistent",
         "/gpus",
-        "/fetch",
         "/secrets",
         "/constraints(0)",
     ] {
         assert!(paths.contains(&path), "{path} in {paths:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_carried_out_yet_is_refused_and_changes_nothing() {
+    let marathon = Marathon::start().await;
+
+    let answer = marathon
+        .post(
+            "/v2/apps",
+            json!({ "id": "/a", "container": { "docker": { "image": "nginx" } } }),
+        )
+        .await;
+
+    assert_eq!(answer.status, 422);
+    assert_eq!(answer.json()["details"][0]["path"], "/container/docker");
+    assert_eq!(marathon.get("/v2/apps").await.json(), json!({ "apps": [] }));
 }
 
 #[tokio::test(flavor = "multi_thread")]
