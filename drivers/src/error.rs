@@ -46,13 +46,29 @@ pub enum DriverError {
         /// What is wrong in particular, one sentence each.
         details: Vec<String>,
     },
-    /// The system does not know who asks, or does not permit it.
+    /// The system does not know who asks: there are no credentials, or they are wrong or have expired.
     #[error("{url} does not let us in: {message}")]
     Unauthorized {
         /// Where it was asked.
         url: String,
-        /// What it said.
+        /// What it said, and as whom teal came.
         message: String,
+    },
+    /// The system knows who asks and does not permit it.
+    #[error("{url} does not permit this: {message}")]
+    Forbidden {
+        /// Where it was asked.
+        url: String,
+        /// What it said, and as whom teal came.
+        message: String,
+    },
+    /// Whoever answers there cannot prove to be the system: nothing was sent.
+    #[error("{url} is not trusted: {reason}")]
+    Untrusted {
+        /// Where it was to be asked.
+        url: String,
+        /// What is wrong with the certificate.
+        reason: String,
     },
     /// An answer came that cannot be read: something else may answer there.
     #[error("the answer of {url} cannot be read: {reason}")]
@@ -69,6 +85,8 @@ pub enum DriverError {
         what: String,
         /// Why not.
         reason: String,
+        /// How it is written.
+        hint: &'static str,
     },
 }
 
@@ -81,8 +99,12 @@ impl DriverError {
             | Self::Busy { .. }
             | Self::Locked { .. }
             | Self::NotFound { .. }
+            | Self::Untrusted { .. }
             | Self::Malformed { .. } => true,
-            Self::Refused { .. } | Self::Unauthorized { .. } | Self::Unusable { .. } => false,
+            Self::Refused { .. }
+            | Self::Unauthorized { .. }
+            | Self::Forbidden { .. }
+            | Self::Unusable { .. } => false,
         }
     }
 
@@ -97,6 +119,8 @@ impl DriverError {
             | Self::NotFound { .. }
             | Self::Refused { .. }
             | Self::Unauthorized { .. }
+            | Self::Forbidden { .. }
+            | Self::Untrusted { .. }
             | Self::Unusable { .. } => Effect::None,
         }
     }
@@ -112,13 +136,21 @@ impl DriverError {
             Self::Locked { .. } => {
                 Some("wait until the change under way has ended, or stop it where it was started")
             }
-            Self::Unauthorized { .. } => {
-                Some("teal sends no credentials: use an address that needs none")
+            Self::Unauthorized { .. } => Some(
+                "`teal doctor` says which credentials are used; they are named by --marathon-user with \
+                 --marathon-password-file, --marathon-token-file, --marathon-service-account, or --marathon dcos",
+            ),
+            Self::Forbidden { .. } => {
+                Some("ask whoever keeps the cluster for the permission, or come as somebody else")
             }
+            Self::Untrusted { .. } => Some(
+                "if a CA of your own signed the certificate, name that CA's PEM file with --marathon-ca \
+                 (DC/OS gives its own at /ca/dcos-ca.crt)",
+            ),
             Self::Malformed { .. } => Some(
                 "check that the address is that of the system itself and not of something before it",
             ),
-            Self::Unusable { .. } => Some("write it like http://127.0.0.1:8080"),
+            Self::Unusable { hint, .. } => Some(hint),
             Self::NotFound { .. } | Self::Refused { .. } => None,
         }
     }

@@ -11,7 +11,7 @@ mod prometheus;
 pub use pointer::json_pointer;
 pub use prometheus::prometheus;
 
-use crate::http::{Wire, wire};
+use crate::http::{PlainWire, plain_wire};
 use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt};
 use std::collections::BTreeMap;
@@ -68,7 +68,7 @@ impl Reading {
 /// Reads gauges over HTTP.
 #[derive(Debug, Clone)]
 pub struct HttpGauges {
-    wire: Wire,
+    wire: PlainWire,
     timeout: Duration,
 }
 
@@ -83,7 +83,7 @@ impl HttpGauges {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            wire: wire(),
+            wire: plain_wire(),
             timeout: READING_TIMEOUT,
         }
     }

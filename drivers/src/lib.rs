@@ -7,7 +7,9 @@
 //! what every driver must do; [`fake`] and [`faulty`] are worlds to test against.
 
 mod error;
+mod secret;
 
+pub mod auth;
 pub mod balancers;
 pub mod clock;
 pub mod conformance;
@@ -19,6 +21,7 @@ pub mod orchestrators;
 
 pub use error::DriverError;
 pub use gauge::{Gauges, HttpGauges, Question, Reading};
+pub use secret::Secret;
 
 use async_trait::async_trait;
 use teal_core::action::{InstanceAction, PoolAction};

@@ -88,6 +88,8 @@ impl Failure {
             | DriverError::NotFound { .. }
             | DriverError::Refused { .. }
             | DriverError::Unauthorized { .. }
+            | DriverError::Forbidden { .. }
+            | DriverError::Untrusted { .. }
             | DriverError::Malformed { .. }
             | DriverError::Unusable { .. } => error.hint(),
         };

@@ -1,7 +1,7 @@
 //! A page with a gauge on it, and whether it is whole.
 
 use super::{json_pointer, prometheus};
-use crate::http::{Wire, root_cause};
+use crate::http::{PlainWire, root_cause};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::header::{ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING, USER_AGENT};
@@ -46,7 +46,7 @@ impl Page {
 }
 
 /// Gets a page, or says why there is none.
-pub(super) async fn get(wire: &Wire, url: &str) -> Result<Page, String> {
+pub(super) async fn get(wire: &PlainWire, url: &str) -> Result<Page, String> {
     let response = match wire.request(request(url)?).await {
         Err(error) if !error.is_connect() => wire.request(request(url)?).await,
         first => first,

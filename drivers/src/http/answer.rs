@@ -21,6 +21,12 @@ pub struct Answer {
     pub date: Option<Moment>,
     /// Where a redirect leads.
     pub location: Option<String>,
+    /// Who leads a cluster of Marathons, as it says. A hint for people.
+    pub leader: Option<String>,
+    /// By which scheme it wants to be told who asks (RFC 9110, section 11.6.1).
+    pub challenge: Option<String>,
+    /// As whom teal came; None is nobody.
+    pub came_as: Option<String>,
     /// The body.
     pub body: Bytes,
 }
@@ -78,10 +84,16 @@ impl Answer {
             .message
             .unwrap_or_else(|| format!("status {}", self.status));
         match self.status {
-            401 => DriverError::Unauthorized { url, message },
+            401 => DriverError::Unauthorized {
+                url,
+                message: self.unknown(&message),
+            },
             // Marathon says so when too many deployments run (--max_running_deployments).
             403 if message.starts_with("Max number") => DriverError::Busy { url, message },
-            403 => DriverError::Unauthorized { url, message },
+            403 => DriverError::Forbidden {
+                url,
+                message: format!("{message}; teal came with {}", self.whom()),
+            },
             404 => match subject(&message) {
                 Some(subject) => DriverError::NotFound { what: subject },
                 None => DriverError::Malformed {
@@ -113,6 +125,12 @@ impl Answer {
         }
     }
 
+    /// Tells whether a standby says that it has no leader to pass the question on to, or a gateway that there is
+    /// nothing behind it (Marathon: LeaderProxyFilter.scala).
+    pub(crate) const fn is_leaderless(&self) -> bool {
+        matches!(self.status, 502..=504)
+    }
+
     /// Returns the error for an answer that says yes and cannot be understood.
     #[must_use]
     pub fn malformed(&self, reason: impl Into<String>) -> DriverError {
@@ -124,6 +142,20 @@ impl Answer {
 
     fn parse<T: DeserializeOwned>(&self) -> Result<T, DriverError> {
         serde_json::from_slice(&self.body).map_err(|error| self.malformed(error.to_string()))
+    }
+
+    fn whom(&self) -> &str {
+        self.came_as.as_deref().unwrap_or("no credentials")
+    }
+
+    fn unknown(&self, message: &str) -> String {
+        let challenge = self.challenge.as_ref();
+        let asks = challenge.map(|scheme| format!(", and asks for {}", scheme.to_lowercase()));
+        let whom = match &self.came_as {
+            Some(whom) => format!("{whom} was refused"),
+            None => "teal came with no credentials".to_owned(),
+        };
+        format!("{message}{}; {whom}", asks.unwrap_or_default())
     }
 
     fn redirect(&self) -> String {
@@ -167,7 +199,7 @@ mod tests {
             (
                 403,
                 r#"{"message":"Not Authorized to perform this action!"}"#,
-                "does not let us in",
+                "does not permit this: Not Authorized to perform this action!; teal came with no credentials",
             ),
             (
                 403,
@@ -239,6 +271,9 @@ mod tests {
             status,
             date: None,
             location: None,
+            leader: None,
+            challenge: None,
+            came_as: None,
             body: Bytes::from(body.to_owned()),
         }
     }

@@ -1,6 +1,6 @@
 //! What an answer that says no complains about, in all the shapes that Marathon has had since 0.8 and our own
 //! servers have: `message` with `details` as text, as a list of texts or as a list of `{path, errors}`, and the older
-//! `errors` as a list of `{attribute, error}`.
+//! `errors` as a list of `{attribute, error}`. DC/OS's login says `title` and `description` (dcos/dcos-cli, pkg/dcos).
 
 use serde_json::{Map, Value};
 
@@ -40,10 +40,10 @@ impl Complaint {
     fn from_object(body: &Map<String, Value>) -> Self {
         let mut details = flatten(body.get("details"));
         details.extend(flatten(body.get("errors")));
-        let message = body
-            .get("message")
-            .and_then(Value::as_str)
-            .map(str::to_owned);
+        let text = |key: &str| body.get(key).and_then(Value::as_str).map(str::to_owned);
+        let message = text("message")
+            .or_else(|| text("description"))
+            .or_else(|| text("title"));
         let locked_by = body
             .get("deployments")
             .and_then(Value::as_array)

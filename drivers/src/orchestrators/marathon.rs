@@ -16,7 +16,7 @@ mod app;
 mod definition;
 mod events;
 
-use crate::http::{Answer, Client, Method, segment};
+use crate::http::{Access, Answer, Client, Method, segment};
 use crate::{DriverError, Orchestrator};
 use app::{App, AppEnvelope, AppsEnvelope, Clock};
 use async_trait::async_trait;
@@ -48,7 +48,16 @@ impl Marathon {
     /// # Errors
     /// [`DriverError::Unusable`] when this is no such address.
     pub fn connect(url: &str) -> Result<Self, DriverError> {
-        let client = Client::new(url)?;
+        Self::open(Access::at(url))
+    }
+
+    /// Returns a driver for a Marathon with several masters, behind TLS, or one that wants to know who asks. Nothing
+    /// is sent yet.
+    ///
+    /// # Errors
+    /// [`DriverError::Unusable`] when an address, a file or a secret cannot be used.
+    pub fn open(access: Access) -> Result<Self, DriverError> {
+        let client = Client::open(access)?;
         Ok(Self {
             events: Events::new(client.clone()),
             client,
@@ -331,6 +340,8 @@ fn about(revision: &RevisionId, error: DriverError) -> DriverError {
         | DriverError::NotFound { .. }
         | DriverError::Refused { .. }
         | DriverError::Unauthorized { .. }
+        | DriverError::Forbidden { .. }
+        | DriverError::Untrusted { .. }
         | DriverError::Malformed { .. }
         | DriverError::Unusable { .. } => error,
     }

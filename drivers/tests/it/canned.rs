@@ -1,9 +1,10 @@
 //! A server that answers what a test tells it to, and keeps what it was asked.
 
 use std::sync::{Arc, Mutex};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 
 /// A server. It ends with the test.
 pub(crate) struct Canned {
@@ -18,7 +19,10 @@ pub(crate) struct Canned {
 pub(crate) struct Asked {
     /// `GET /path?query`
     pub(crate) line: String,
+    /// Its head in small letters.
     pub(crate) head: String,
+    /// Its head as it was sent.
+    pub(crate) sent: String,
     pub(crate) body: String,
 }
 
@@ -32,18 +36,46 @@ pub(crate) enum Reply {
 impl Canned {
     /// Starts a server that answers with what `answer` makes of `GET /path?query`.
     pub(crate) async fn start(answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+        Self::begin(None, answer).await
+    }
+
+    /// Starts one that speaks TLS; its address names `localhost`.
+    pub(crate) async fn start_tls(
+        tls: TlsAcceptor,
+        answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        Self::begin(Some(tls), answer).await
+    }
+
+    async fn begin(
+        tls: Option<TlsAcceptor>,
+        answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
-        let authority = listener.local_addr().expect("is bound").to_string();
+        let address = listener.local_addr().expect("is bound");
+        let (scheme, authority) = match tls {
+            Some(_) => ("https", format!("localhost:{}", address.port())),
+            None => ("http", address.to_string()),
+        };
         let asked = Arc::new(Mutex::new(Vec::new()));
         let answer = Arc::new(answer);
         let kept = Arc::clone(&asked);
         let server = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, Arc::clone(&answer), Arc::clone(&kept)));
+                let (answer, kept, tls) = (Arc::clone(&answer), Arc::clone(&kept), tls.clone());
+                tokio::spawn(async move {
+                    let Some(tls) = tls else {
+                        return serve(stream, answer, kept).await;
+                    };
+                    // A client that does not believe us hangs up, which is its right.
+                    if let Ok(stream) = tls.accept(stream).await {
+                        serve(stream, answer, kept).await;
+                    }
+                });
             }
         });
         Self {
-            url: format!("http://{authority}"),
+            url: format!("{scheme}://{authority}"),
             authority,
             asked,
             server,
@@ -58,6 +90,16 @@ impl Canned {
     /// Returns the first lines of everything that was asked, in order.
     pub(crate) fn lines(&self) -> Vec<String> {
         self.asked().into_iter().map(|asked| asked.line).collect()
+    }
+}
+
+impl Asked {
+    /// Returns the value of a header, as it was sent.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.sent.lines().filter_map(|line| line.split_once(": "));
+        headers
+            .find(|(header, _)| header.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
     }
 }
 
@@ -81,7 +123,7 @@ pub(crate) fn answer(status: u16, headers: &str, body: &str) -> Reply {
 }
 
 async fn serve(
-    mut stream: TcpStream,
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
     answer: Arc<impl Fn(&Asked) -> Reply + Send + Sync>,
     kept: Arc<Mutex<Vec<Asked>>>,
 ) {
@@ -98,7 +140,7 @@ async fn serve(
     }
 }
 
-async fn read(stream: &mut TcpStream) -> Option<Asked> {
+async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Option<Asked> {
     let mut bytes = Vec::new();
     let end = loop {
         if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -108,11 +150,9 @@ async fn read(stream: &mut TcpStream) -> Option<Asked> {
             return None;
         }
     };
-    let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
-    let first = String::from_utf8_lossy(&bytes[..end])
-        .lines()
-        .next()?
-        .to_owned();
+    let sent = String::from_utf8_lossy(&bytes[..end]).into_owned();
+    let head = sent.to_lowercase();
+    let first = sent.lines().next()?;
     let length = head
         .lines()
         .find_map(|line| line.strip_prefix("content-length: "));
@@ -126,5 +166,10 @@ async fn read(stream: &mut TcpStream) -> Option<Asked> {
     }
     let body = String::from_utf8_lossy(&bytes[end + 4..]).into_owned();
     let line = first.trim_end_matches(" HTTP/1.1").to_owned();
-    Some(Asked { line, head, body })
+    Some(Asked {
+        line,
+        head,
+        sent,
+        body,
+    })
 }

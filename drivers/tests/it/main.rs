@@ -5,3 +5,6 @@ mod conformance;
 mod gauges;
 mod http;
 mod marathon;
+mod masters;
+mod tls;
+mod trust;

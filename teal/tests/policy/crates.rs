@@ -40,12 +40,16 @@ const LICENCES: [&str; 11] = [
 ];
 
 /// Crates that are linked in several versions, and why that cannot be helped.
-const TWICE: [(&str, &str); 2] = [
+const TWICE: [(&str, &str); 3] = [
     (
         "hashbrown",
         "rusqlite's hashlink asks for an older one than serde_json's indexmap",
     ),
     ("foldhash", "comes with each of the two hashbrowns"),
+    (
+        "getrandom",
+        "ring asks for an older one than tungstenite's rand",
+    ),
 ];
 
 #[test]
