@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener as StdListener, ToSocketAddrs};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,10 +14,11 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::api;
+use crate::docker::socket_candidates;
 use crate::identity::random_uuid;
 use crate::logs;
 use crate::ports::HOST_PORTS;
-use crate::run::{Fate, Runners};
+use crate::run::{Containers, Fate, Runners};
 use crate::shell::Shell;
 use crate::world::{Setting, World};
 
@@ -41,6 +42,9 @@ pub struct Config {
     pub host: String,
     /// The ports that tasks get where they may be any.
     pub host_ports: RangeInclusive<u16>,
+    /// The socket of Docker's or Podman's API. Without one, the socket that `DOCKER_HOST` names is
+    /// used, else `/var/run/docker.sock`, else `/run/podman/podman.sock`.
+    pub docker_socket: Option<PathBuf>,
     /// How long an idle event stream waits between two signs of life.
     pub heartbeat: Duration,
     /// How large, in bytes, the stdout or stderr of a task may grow before it is rotated.
@@ -57,6 +61,7 @@ impl Config {
             state_dir: state_dir.into(),
             host: Ipv4Addr::LOCALHOST.to_string(),
             host_ports: HOST_PORTS,
+            docker_socket: None,
             heartbeat: DEFAULT_HEARTBEAT,
             log_bytes_max: DEFAULT_LOG_BYTES,
             on_notice: Box::new(|_| ()),
@@ -71,6 +76,7 @@ impl fmt::Debug for Config {
             .field("state_dir", &self.state_dir)
             .field("host", &self.host)
             .field("host_ports", &self.host_ports)
+            .field("docker_socket", &self.docker_socket)
             .field("heartbeat", &self.heartbeat)
             .field("log_bytes_max", &self.log_bytes_max)
             .finish_non_exhaustive()
@@ -150,7 +156,8 @@ impl Engine {
         let lock = lock.ok_or_else(|| StartError::StateDirInUse {
             folder: folder.clone(),
         })?;
-        let runners = Runners::new(folders.notes.clone());
+        let containers = containers(&config, &folders).map_err(unusable)?;
+        let runners = Runners::new(folders.notes.clone(), containers.clone());
         end_strays(&runners, &config).await.map_err(unusable)?;
         let unbindable = |source| StartError::Listen {
             address: config.listen,
@@ -158,12 +165,13 @@ impl Engine {
         };
         let listener = TcpListener::bind(config.listen).await.map_err(unbindable)?;
         let address = listener.local_addr().map_err(unbindable)?;
-        let world = World::new(setting(&config, &folders).map_err(unusable)?);
+        let world = World::new(setting(&config, &folders, containers).map_err(unusable)?);
         let sandboxes = folders.sandboxes.clone();
         let shell = Shell::new(world, runners, folders.sandboxes, config.on_notice);
         let api = api::Api::new(Arc::clone(&shell), address, config.heartbeat);
         let servers = vec![
             tokio::spawn(Arc::clone(&shell).keep_time()),
+            tokio::spawn(Arc::clone(&shell).remove_stray_containers()),
             tokio::spawn(logs::keep_small(
                 Arc::clone(&shell),
                 sandboxes,
@@ -225,6 +233,10 @@ struct Folders {
     sandboxes: PathBuf,
     /// One note per running task.
     notes: PathBuf,
+    /// How far the output of each container has been copied.
+    positions: PathBuf,
+    /// The file that says which engine this folder is.
+    identity: PathBuf,
 }
 
 fn create_folders(state_dir: &Path) -> io::Result<Folders> {
@@ -233,7 +245,10 @@ fn create_folders(state_dir: &Path) -> io::Result<Folders> {
     let folders = Folders {
         sandboxes: state_dir.join("sandboxes"),
         notes: state_dir.join("processes"),
+        positions: state_dir.join("outputs"),
+        identity: state_dir.join("identity"),
     };
+    fs::create_dir_all(&folders.positions)?;
     fs::create_dir_all(&folders.sandboxes)?;
     fs::create_dir_all(&folders.notes)?;
     Ok(folders)
@@ -253,7 +268,44 @@ fn lock_folder(state_dir: &Path) -> io::Result<Option<Flock<File>>> {
     }
 }
 
-fn setting(config: &Config, folders: &Folders) -> io::Result<Setting> {
+/// Returns how containers are run.
+fn containers(config: &Config, folders: &Folders) -> io::Result<Containers> {
+    let docker_host = std::env::var("DOCKER_HOST").ok();
+    let wanted = config.docker_socket.as_deref();
+    Ok(Containers {
+        sockets: socket_candidates(wanted, docker_host.as_deref()),
+        engine: identity(&folders.identity)?,
+        publish_on: address_of(&config.host),
+        cpus_are_a_limit: true,
+        positions: folders.positions.clone(),
+    })
+}
+
+/// Returns the name that a state folder has had since its first engine.
+fn identity(file: &Path) -> io::Result<String> {
+    match fs::read_to_string(file) {
+        Ok(identity) if !identity.trim().is_empty() => Ok(identity.trim().to_owned()),
+        Ok(_) => fresh_identity(file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => fresh_identity(file),
+        Err(error) => Err(error),
+    }
+}
+
+fn fresh_identity(file: &Path) -> io::Result<String> {
+    let identity = random_uuid()?;
+    fs::write(file, format!("{identity}\n"))?;
+    Ok(identity)
+}
+
+/// Returns the address on which the ports of containers listen: the host's. Where its name means
+/// nothing here, they stay on loopback.
+fn address_of(host: &str) -> IpAddr {
+    let mut addresses = (host, 0).to_socket_addrs().into_iter().flatten();
+    let address = addresses.find(SocketAddr::is_ipv4);
+    address.map_or(Ipv4Addr::LOCALHOST.into(), |address| address.ip())
+}
+
+fn setting(config: &Config, folders: &Folders, containers: Containers) -> io::Result<Setting> {
     const FALLBACK_SEARCH_PATH: &str =
         "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     let search_path = std::env::var("PATH").unwrap_or_else(|_| FALLBACK_SEARCH_PATH.to_owned());
@@ -273,6 +325,7 @@ fn setting(config: &Config, folders: &Folders) -> io::Result<Setting> {
         search_path,
         host_ports: ports,
         first_port,
+        container_obstacle: Box::new(move || containers.obstacle()),
         port_is_free: Box::new(|port| StdListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()),
         fresh_id: Box::new(|| {
             random_uuid().expect("the random source worked when the engine started")

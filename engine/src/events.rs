@@ -118,7 +118,7 @@ pub(crate) fn status_update(
             "message": message,
             "appId": instance.revision.definition.id,
             "host": host,
-            "ipAddresses": [{ "ipAddress": host, "protocol": "IPv4" }],
+            "ipAddresses": task.addresses.to_json(host),
             "ports": task.ports,
             "version": instance.revision.version,
         }),

@@ -1,6 +1,6 @@
 //! An orchestrator for one machine that speaks Marathon's REST API, version 2.
 //!
-//! It starts, watches, probes, kills and restarts processes, and it answers as a Marathon 1.10 with
+//! It starts, watches, probes, kills and restarts processes and containers, and it answers as a Marathon 1.10 with
 //! a single agent would: `dcos marathon …`, marathon-python, marathon-lb or `curl` need not know the
 //! difference. It runs inside the caller's tokio runtime, which must have its IO and time drivers
 //! enabled, and it prints nothing: what a person must know goes to [`Config::on_notice`].
@@ -16,8 +16,9 @@
 //! ```
 //!
 //! # What it does not do
-//! Containers, other users, readiness checks, artifacts, secrets and groups are refused with a 422
-//! that names the field. `cpus`, `mem` and `disk` are kept and shown but not enforced. State is not
+//! Other users, readiness checks, artifacts, secrets and groups are refused with a 422
+//! that names the field. `cpus`, `mem` and `disk` of processes are kept and shown but not enforced;
+//! those of containers are, but for `disk`. State is not
 //! kept across a restart: apps are gone, and tasks that a killed engine left behind are ended when
 //! the next one starts on the same folder, so that no port stays taken.
 //!
@@ -41,6 +42,7 @@ mod api;
 mod backoff;
 mod definition;
 mod deployment;
+mod docker;
 mod environment;
 mod events;
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::backoff::Backoff;
 use crate::definition::Definition;
@@ -205,6 +206,22 @@ impl Task {
 pub(crate) struct Addresses {
     pub(crate) v4: Option<Ipv4Addr>,
     pub(crate) v6: Option<Ipv6Addr>,
+}
+
+impl Addresses {
+    /// Returns the `ipAddresses` of a task: its own, or the machine's where it has none.
+    pub(crate) fn to_json(self, host: &str) -> Value {
+        let entry =
+            |address: String, protocol: &str| json!({ "ipAddress": address, "protocol": protocol });
+        let v4 = self.v4.map(|address| entry(address.to_string(), "IPv4"));
+        let v6 = self.v6.map(|address| entry(address.to_string(), "IPv6"));
+        let own: Vec<Value> = v4.into_iter().chain(v6).collect();
+        if own.is_empty() {
+            json!([entry(host.to_owned(), "IPv4")])
+        } else {
+            Value::Array(own)
+        }
+    }
 }
 
 /// The timetable of one check of one task.

@@ -14,7 +14,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::health::ProbeResult;
-use crate::run::kill_group;
+use crate::identity::TaskId;
+use crate::run::{Runners, kill_group};
 
 /// The most of a status line that is looked at.
 const STATUS_LINE_BYTES_MAX: usize = 1024;
@@ -36,16 +37,23 @@ pub(crate) enum Question {
         host: String,
         port: u16,
     },
+    /// A line of a shell on this machine.
     Command {
         line: String,
         environment: BTreeMap<String, String>,
         folder: PathBuf,
     },
+    /// A line of a shell in the container of a task.
+    Inside {
+        task: TaskId,
+        line: String,
+    },
 }
 
 /// Asks, and takes silence for a failure after `limit`.
-pub(crate) async fn ask(question: Question, limit: Duration) -> ProbeResult {
+pub(crate) async fn ask(question: Question, limit: Duration, runners: &Runners) -> ProbeResult {
     match question {
+        Question::Inside { task, line } => runners.probe_inside(&task, &line, limit).await,
         Question::Command {
             line,
             environment,

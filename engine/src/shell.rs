@@ -127,6 +127,15 @@ impl Shell {
         }
     }
 
+    /// Removes containers that a former engine left behind and that nobody knows of.
+    pub(crate) async fn remove_stray_containers(self: Arc<Self>) {
+        for task in self.runners.remove_strays().await {
+            self.tell(format!(
+                "removed the container of {task}, left by a former engine"
+            ));
+        }
+    }
+
     /// Waits until no task is left.
     pub(crate) async fn wait_until_empty(&self) {
         let mut tasks = self.tasks.subscribe();
@@ -186,7 +195,9 @@ impl Shell {
 
     async fn run(self: Arc<Self>, launch: Launch, kills: Kills) {
         let task = launch.task.clone();
-        let started = || self.change(|world, now| world.task_started(&task, now));
+        let started = |addresses| {
+            self.change(|world, now| world.task_started(&task, addresses, now));
+        };
         let end = self.runners.run(launch, kills, started).await;
         self.forget(&task);
         self.change(|world, now| world.task_ended(&task, &end, now));
@@ -200,7 +211,7 @@ impl Shell {
     }
 
     async fn probe(self: Arc<Self>, order: ProbeOrder) {
-        let result = probe::ask(order.question, order.timeout).await;
+        let result = probe::ask(order.question, order.timeout, &self.runners).await;
         self.change(|world, now| world.probe_done(&order.task, order.check, result, now));
     }
 }

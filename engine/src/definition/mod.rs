@@ -26,12 +26,12 @@ use std::time::Duration;
 
 pub(crate) use artifacts::Artifact;
 pub(crate) use check::Check;
-pub(crate) use container::{Container, ContainerKind, Image};
+pub(crate) use container::{Container, ContainerKind, HostVolume, Image};
 pub(crate) use health_checks::{HealthCheck, IpProtocol, Port, Protocol};
 pub(crate) use networks::Network;
 pub(crate) use ports::PortDefinition;
 pub(crate) use readiness::ReadinessCheck;
-pub(crate) use resources::{ExecutorResources, ResourceLimits};
+pub(crate) use resources::{ExecutorResources, Limit, ResourceLimits};
 pub(crate) use update::{Update, whole_change};
 
 use crate::identity::AppId;

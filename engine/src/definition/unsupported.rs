@@ -5,6 +5,7 @@
 
 use super::Definition;
 use super::fields::Fields;
+use crate::docker::parameter_mistakes;
 use crate::issues::Issues;
 
 /// Reports every field that asks for something that one machine without Mesos cannot do.
@@ -58,18 +59,13 @@ pub(super) fn report(fields: &Fields<'_>, issues: &mut Issues) {
 }
 
 impl Definition {
-    /// Refuses what can be written and shown but not carried out yet.
+    /// Refuses what can be written and shown but not carried out: yet, at all, or on this machine.
     ///
     /// # Errors
     /// Every field that would be silently ignored.
     pub(crate) fn must_be_runnable(&self) -> Result<(), Issues> {
         let mut issues = Issues::new();
         let not_yet = [
-            (
-                self.image().is_some(),
-                "/container/docker",
-                "container images",
-            ),
             (self.check.is_some(), "/check", "Mesos checks"),
             (!self.fetch.is_empty(), "/fetch", "fetching artifacts"),
             (
@@ -83,6 +79,12 @@ impl Definition {
             if is_asked {
                 issues.add(path, format!("is not supported by this engine yet: {what}"));
             }
+        }
+        let parameters = self.image().map(|image| image.parameters.iter());
+        let parameters = parameters.into_iter().flatten();
+        let parameters = parameters.map(|(key, value)| (key.as_str(), value.as_str()));
+        for (index, mistake) in parameter_mistakes(parameters) {
+            issues.add(&format!("/container/docker/parameters({index})"), mistake);
         }
         issues.into_result()
     }

@@ -9,10 +9,13 @@
 //! A new kind needs a variant of [`What`] and of [`note::Handle`], and an arm in each `match` here.
 //! Which task runs when is decided in `crate::world`.
 
+mod container;
 mod group;
 mod note;
+mod output;
 mod pidfd;
 mod process;
+mod wish;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,12 +24,15 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+pub(crate) use container::Containers;
 pub(crate) use group::kill_group;
 pub(crate) use note::{Handle, Note};
+pub(crate) use wish::Wish;
 
 use crate::definition::Command;
+use crate::health::ProbeResult;
 use crate::identity::TaskId;
-use crate::model::TaskEnd;
+use crate::model::{Addresses, TaskEnd};
 
 /// A task to be started.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,6 +49,8 @@ pub(crate) struct Launch {
 pub(crate) enum What {
     /// A process group on this machine.
     Process(Command),
+    /// A container of the machine's Docker or Podman.
+    Container(Box<Wish>),
 }
 
 /// How a task's runner is asked for its end: each order carries the grace period, and only the first
@@ -61,26 +69,31 @@ pub(crate) enum Fate {
 pub(crate) struct Runners {
     /// The folder with one note per task.
     notes: PathBuf,
+    containers: Containers,
 }
 
 impl Runners {
     /// Returns runners that keep their notes in a folder.
-    pub(crate) fn new(notes: PathBuf) -> Self {
-        Self { notes }
+    pub(crate) fn new(notes: PathBuf, containers: Containers) -> Self {
+        Self { notes, containers }
     }
 
     /// Runs one task to its end and returns when nothing of it is left. `started` is called once it
-    /// runs.
+    /// runs, with the addresses of its own that it has.
     pub(crate) async fn run(
         &self,
         launch: Launch,
         kills: Kills,
-        started: impl FnOnce(),
+        started: impl FnOnce(Addresses),
     ) -> TaskEnd {
         let task = launch.task.clone();
         let end = match &launch.what {
             What::Process(command) => {
+                let started = || started(Addresses::default());
                 process::run(&launch, command, &self.notes, kills, started).await
+            }
+            What::Container(wish) => {
+                container::run(&self.containers, &launch, wish, &self.notes, kills, started).await
             }
         };
         self.note_end(&task, &end);
@@ -91,6 +104,7 @@ impl Runners {
     pub(crate) async fn adopt(&self, note: Note, kills: Kills) -> TaskEnd {
         let end = match &note.handle {
             Handle::Process(leader) => process::adopt(leader, kills).await,
+            Handle::Container(named) => container::adopt(&self.containers, named, kills).await,
         };
         self.note_end(&note.task, &end);
         end
@@ -103,7 +117,24 @@ impl Runners {
         }
         match &note.handle {
             Handle::Process(leader) => process::fate(leader, &note.task).await,
+            Handle::Container(named) => container::fate(&self.containers, named).await,
         }
+    }
+
+    /// Asks a health question inside a task's container: does this line of a shell succeed?
+    pub(crate) async fn probe_inside(
+        &self,
+        task: &TaskId,
+        line: &str,
+        limit: Duration,
+    ) -> ProbeResult {
+        self.containers.probe(task, line, limit).await
+    }
+
+    /// Removes the containers of this engine that no note is about, and returns their tasks.
+    pub(crate) async fn remove_strays(&self) -> Vec<String> {
+        let is_noted = |task: &str| note::exists(&self.notes, task);
+        self.containers.remove_strays(is_noted).await
     }
 
     /// Ends a task that runs and that nobody knows of, with its grace period.

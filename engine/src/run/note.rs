@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::container::Named;
 use super::process::Leader;
 use crate::identity::TaskId;
 use crate::model::TaskEnd;
@@ -34,6 +35,7 @@ pub(crate) struct Note {
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub(crate) enum Handle {
     Process(Leader),
+    Container(Named),
 }
 
 impl Note {
@@ -82,6 +84,11 @@ pub(super) fn write_end(folder: &Path, task: &TaskId, end: &TaskEnd) {
         note.end = Some(end.clone());
         note.write(folder).ok();
     }
+}
+
+/// Returns whether a task has a note.
+pub(super) fn exists(folder: &Path, task: &str) -> bool {
+    folder.join(format!("{task}.json")).exists()
 }
 
 /// Removes a task's note.

@@ -8,6 +8,7 @@ use crate::definition::{Definition, Update, whole_change};
 use crate::deployment::{Deployment, join_steps, steps_for};
 use crate::events;
 use crate::identity::{AppId, InstanceId, TaskId};
+use crate::issues::Issues;
 use crate::model::{App, Revision, TaskState};
 use crate::ports::assign_service_ports;
 use crate::refusal::Refusal;
@@ -123,6 +124,7 @@ impl World {
         for wish in &wishes {
             if let Target::Define(definition) = &wish.target {
                 definition.must_be_runnable()?;
+                self.must_have_containers(definition)?;
             }
         }
         self.unlock(&wishes, force)?;
@@ -163,6 +165,22 @@ impl World {
             self.deployments.push(deployment);
         }
         Ok(accepted)
+    }
+
+    /// Refuses an app's first image where no container can be run. An app that has one already may
+    /// be changed all the same: scaled down, for one.
+    fn must_have_containers(&self, definition: &Definition) -> Result<(), Refusal> {
+        let has_image = |revision: &Arc<Revision>| revision.definition.image().is_some();
+        let current = self.current(&definition.id);
+        if definition.image().is_none() || current.as_ref().is_ok_and(has_image) {
+            return Ok(());
+        }
+        let Some(obstacle) = (self.setting.container_obstacle)() else {
+            return Ok(());
+        };
+        let mut issues = Issues::new();
+        issues.add("/container/docker", obstacle);
+        Err(issues.into())
     }
 
     /// Cancels the deployments in the way, or refuses.

@@ -4,8 +4,8 @@
 //! time. After every input [`World::reconcile`] compares what is wanted with what is there
 //! (`steering.rs`, `steps.rs`) and leaves [`Effect`]s behind for the shell (`crate::shell`) to carry
 //! out. It is level-triggered: reconciling twice changes nothing, and a lost cue costs nothing but
-//! time. No clock, no process and no socket is touched here, except through the two questions that
-//! are handed in: "is this port free" and "give me a fresh id".
+//! time. No clock, no process and no socket is touched here, except through the questions that are
+//! handed in: "is this port free", "can containers be run" and "give me a fresh id".
 
 mod changes;
 mod steering;
@@ -84,6 +84,8 @@ pub(crate) struct Setting {
     pub(crate) first_port: u16,
     /// Asks the system whether a port can be bound.
     pub(crate) port_is_free: Box<dyn Fn(u16) -> bool + Send>,
+    /// Says why containers cannot be run here, where they cannot.
+    pub(crate) container_obstacle: Box<dyn Fn() -> Option<String> + Send>,
     /// Returns an id that was never returned before.
     pub(crate) fresh_id: Box<dyn FnMut() -> String + Send>,
 }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use super::{Effect, LAUNCHES_AT_ONCE, PORT_RETRY, World, current_of, staged_task};
+use crate::definition::Definition;
 use crate::deployment::{Action, ActionKind};
 use crate::events;
 use crate::identity::{AppId, InstanceId};
 use crate::model::{App, Goal, Instance, ProbeSlot, Revision, Task, TaskState};
 use crate::ports::choose_host_ports;
 use crate::rolling::{self, Candidate, Fleet};
-use crate::run::{Launch, What};
+use crate::run::{Launch, What, Wish};
 use crate::time::Moment;
 
 /// What is to be done about the number of an app's instances.
@@ -298,7 +299,7 @@ impl World {
         };
         let launch = Launch {
             task: task.id.clone(),
-            what: What::Process(current.definition.command.clone()),
+            what: what(&current.definition, &task.ports),
             environment: self.environment(instance, &task.id, &task.ports),
             sandbox: self.sandbox(&task.id),
             kill_grace: current.definition.kill_grace(),
@@ -309,6 +310,14 @@ impl World {
         self.effects.push(Effect::Publish(changed));
         self.effects.push(Effect::Publish(staging));
         self.effects.push(Effect::Launch(launch));
+    }
+}
+
+/// Returns what a task with these host ports is made of.
+fn what(definition: &Definition, ports: &[u16]) -> What {
+    match Wish::of(definition, ports) {
+        Some(wish) => What::Container(Box::new(wish)),
+        None => What::Process(definition.command.clone()),
     }
 }
 

@@ -8,14 +8,14 @@ use crate::definition::{Definition, HealthCheck, IpProtocol, Network, Port, Prot
 use crate::events;
 use crate::health::{FIRST_PROBE_DELAY, Health, ProbeResult, Verdict};
 use crate::identity::{AppId, InstanceId, TaskId};
-use crate::model::{Goal, Instance, LastFailure, ProbeSlot, Task, TaskEnd, TaskState};
+use crate::model::{Addresses, Goal, Instance, LastFailure, ProbeSlot, Task, TaskEnd, TaskState};
 use crate::ports::task_ports;
 use crate::probe::Question;
 use crate::time::Moment;
 
 impl World {
-    /// Takes note that a task's process runs.
-    pub(crate) fn task_started(&mut self, id: &TaskId, now: Moment) {
+    /// Takes note that a task runs, and has these addresses of its own.
+    pub(crate) fn task_started(&mut self, id: &TaskId, addresses: Addresses, now: Moment) {
         let Some((app, at)) = self.find_task(id) else {
             return;
         };
@@ -31,6 +31,7 @@ impl World {
             return;
         };
         task.started = Some(now);
+        task.addresses = addresses;
         if task.state != TaskState::Staging {
             return;
         }
@@ -248,6 +249,12 @@ impl World {
                 ),
                 ignore_1xx: declared.ignore_http_1xx,
             },
+            Protocol::Command if instance.revision.definition.image().is_some() => {
+                Question::Inside {
+                    task: task.id.clone(),
+                    line: declared.command.clone().unwrap_or_default(),
+                }
+            }
             Protocol::Command => Question::Command {
                 line: declared.command.clone().unwrap_or_default(),
                 environment: self.environment(instance, &task.id, &task.ports),

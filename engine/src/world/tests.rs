@@ -10,7 +10,7 @@ use super::{Accepted, Effect, Force, LAUNCHES_AT_ONCE, Setting, Target, Tasks, W
 use crate::fixtures::definition_of;
 use crate::health::ProbeResult;
 use crate::identity::{AppId, TaskId};
-use crate::model::TaskEnd;
+use crate::model::{Addresses, TaskEnd};
 use crate::refusal::Refusal;
 use crate::time::Moment;
 
@@ -236,6 +236,7 @@ impl Stage {
             search_path: "/bin".to_owned(),
             host_ports: 31_000..=31_100,
             first_port: 31_000,
+            container_obstacle: Box::new(|| None),
             port_is_free: Box::new(|_| true),
             fresh_id: Box::new(move || {
                 ids += 1;
@@ -296,7 +297,7 @@ impl Stage {
     fn start_all(&mut self) -> Vec<TaskId> {
         let mut started = Vec::new();
         while let Some(task) = self.launched.pop_front() {
-            self.change(|world, now| world.task_started(&task, now));
+            self.change(|world, now| world.task_started(&task, Addresses::default(), now));
             self.running.insert(task.clone());
             started.push(task);
         }

@@ -181,10 +181,7 @@ impl World {
         put("appId", json!(definition.id));
         put("host", json!(self.setting.host));
         put("healthCheckResults", health_results(instance, task));
-        put(
-            "ipAddresses",
-            json!([{ "ipAddress": self.setting.host, "protocol": "IPv4" }]),
-        );
+        put("ipAddresses", task.addresses.to_json(&self.setting.host));
         put("ports", json!(task.ports));
         let shown = match service_ports {
             ServicePorts::Shown => definition.service_ports(),

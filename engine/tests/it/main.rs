@@ -1,7 +1,9 @@
 //! The engine as its clients see it: real HTTP to a started engine with real processes.
 
 mod apps;
+mod containers;
 mod deployments;
+mod dockerd;
 mod events;
 mod files;
 mod harness;

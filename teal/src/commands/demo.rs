@@ -48,7 +48,7 @@ pub(crate) async fn run(places: &Places, args: DemoArgs) -> Result<Exit, Failure
     let folder = args.folder.clone().unwrap_or_else(fresh);
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let pair = Pair::start(&folder, any, any).await?;
+    let pair = Pair::start(&folder, any, any, None).await?;
     let places = Places {
         marathon: format!("http://{}", pair.engine.address()),
         balancer: format!("http://{}", pair.proxy.admin_address()),

@@ -10,7 +10,7 @@ use crate::systems::Systems;
 use anyhow::Context;
 use clap::Args;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use teal_engine::Engine;
 use teal_proxy::Proxy;
@@ -27,6 +27,10 @@ pub(crate) struct UpArgs {
     /// Where the balancer's admin API listens
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
     balancer_listen: SocketAddr,
+    /// The socket of Docker or Podman, for apps with a container image [default: what DOCKER_HOST
+    /// names, else Docker's usual socket, else Podman's]
+    #[arg(long, value_name = "PATH", env = "TEAL_DOCKER_SOCKET")]
+    docker_socket: Option<PathBuf>,
 }
 
 /// Both embedded systems, running.
@@ -41,6 +45,7 @@ impl Pair {
         state_dir: &Path,
         engine: SocketAddr,
         balancer: SocketAddr,
+        docker_socket: Option<PathBuf>,
     ) -> Result<Self, Failure> {
         for address in [engine, balancer] {
             only_loopback(address)?;
@@ -53,6 +58,7 @@ impl Pair {
         let proxy = Proxy::start(proxy).await.map_err(no_balancer)?;
         let config = teal_engine::Config {
             listen: engine,
+            docker_socket,
             on_notice: Box::new(|notice| printer::talk(format_args!("engine: {notice}"))),
             ..teal_engine::Config::new(state_dir.join("engine"))
         };
@@ -111,7 +117,13 @@ pub(crate) async fn run(places: &Places, args: UpArgs) -> Result<Exit, Failure> 
     let interrupt = Interrupt::listen().context("cannot listen for signals")?;
     std::fs::create_dir_all(&places.state_dir)
         .with_context(|| places.state_dir.display().to_string())?;
-    let pair = Pair::start(&places.state_dir, args.listen, args.balancer_listen).await?;
+    let pair = Pair::start(
+        &places.state_dir,
+        args.listen,
+        args.balancer_listen,
+        args.docker_socket,
+    )
+    .await?;
     printer::talk(format_args!(
         "engine    http://{}   (Marathon's API v2)",
         pair.engine.address()

@@ -8,10 +8,14 @@ const LINES_MAX: usize = 650;
 const NO_NAMES: [&str; 6] = ["util", "utils", "common", "helper", "helpers", "manager"];
 
 /// Where tests may sleep, and why.
-const MAY_SLEEP: [(&str, &str); 4] = [
+const MAY_SLEEP: [(&str, &str); 5] = [
     (
         "engine/tests/it/harness.rs",
         "the pause of the one polling loop, which gives up after a while",
+    ),
+    (
+        "engine/tests/it/dockerd.rs",
+        "the pause between two looks at a daemon that starts or ends, which give up after a while",
     ),
     (
         "proxy/tests/it/world.rs",
