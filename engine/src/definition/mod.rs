@@ -18,6 +18,8 @@ mod read;
 mod readiness;
 mod resources;
 #[cfg(test)]
+mod samples;
+#[cfg(test)]
 mod tests;
 mod unsupported;
 mod update;
