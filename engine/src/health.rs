@@ -10,6 +10,7 @@
 use std::time::{Duration, Instant};
 
 use crate::definition::HealthCheck;
+use crate::probe::Answer;
 use crate::time::{Moment, Stamp};
 
 /// How long after a task began to run its first probe happens.
@@ -26,6 +27,25 @@ pub(crate) enum ProbeResult {
     Failure(String),
     /// An answer that says nothing: HTTP 1xx where the check ignores those.
     Ignored,
+}
+
+impl ProbeResult {
+    /// Returns what an answer to a check means: HTTP is healthy from 200 to 399, TCP when it
+    /// connects, a command when it ends with 0 (`HealthCheckWorker.scala`; Mesos'
+    /// `src/checks/health_checker.cpp` says the same).
+    pub(crate) fn of(answer: Answer, check: &HealthCheck) -> Self {
+        match answer {
+            Answer::Connected => Self::Success,
+            Answer::Ended { code: Some(0), .. } => Self::Success,
+            Answer::Ended { text, .. } => Self::Failure(format!("the command ended with {text}")),
+            Answer::Nothing(cause) => Self::Failure(cause),
+            Answer::Http(response) => match response.status {
+                200..=399 => Self::Success,
+                100..=199 if check.ignore_http_1xx => Self::Ignored,
+                _ => Self::Failure(response.line),
+            },
+        }
+    }
 }
 
 /// Everything known about one check of one task.
@@ -181,6 +201,25 @@ mod tests {
 
     use super::*;
     use crate::fixtures::definition_of;
+    use crate::probe::Response;
+
+    #[test]
+    fn statuses_from_200_to_399_are_healthy_and_informational_ones_are_ignored_on_request() {
+        let mut check = check("HTTP", 3, 0);
+        for (status, expected) in [
+            (199, failure()),
+            (200, ProbeResult::Success),
+            (399, ProbeResult::Success),
+            (400, failure()),
+            (100, failure()),
+        ] {
+            assert_eq!(ProbeResult::of(http(status), &check), expected, "{status}");
+        }
+
+        check.ignore_http_1xx = true;
+        assert_eq!(ProbeResult::of(http(100), &check), ProbeResult::Ignored);
+        assert_eq!(ProbeResult::of(http(500), &check), failure());
+    }
 
     #[test]
     fn a_task_dies_on_the_third_failure_where_two_are_allowed() {
@@ -300,6 +339,15 @@ mod tests {
             }],
         }));
         app.health_checks[0].clone()
+    }
+
+    fn http(status: u16) -> Answer {
+        Answer::Http(Response {
+            status,
+            line: "refused".to_owned(),
+            content_type: String::new(),
+            body: String::new(),
+        })
     }
 
     fn failure() -> ProbeResult {

@@ -40,6 +40,7 @@
 
 mod api;
 mod backoff;
+mod check;
 mod definition;
 mod deployment;
 mod docker;
@@ -54,6 +55,7 @@ mod logs;
 mod model;
 mod ports;
 mod probe;
+mod readiness;
 mod refusal;
 mod rolling;
 mod run;

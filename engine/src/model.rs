@@ -12,11 +12,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::backoff::Backoff;
+use crate::check::CheckWatch;
 use crate::definition::Definition;
-use crate::health::{CheckState, Health};
+use crate::health::{CheckState, FIRST_PROBE_DELAY, Health};
 use crate::identity::{AppId, InstanceId, TaskId};
+use crate::readiness::Readiness;
 use crate::rolling::{Candidate, Progress};
 use crate::time::{Moment, Stamp};
+use crate::world::Subject;
 
 /// How many versions of an app are kept (Marathon's `--zk_max_versions` default).
 const REVISIONS_KEPT: usize = 50;
@@ -157,6 +160,20 @@ impl Instance {
                 && (task.checks.is_empty() || task.health() == Health::Healthy)
         })
     }
+
+    /// Returns whether a deployment need not wait for it any more.
+    pub(crate) fn is_healthy_and_ready(&self) -> bool {
+        let is_ready = self
+            .task
+            .as_ref()
+            .is_some_and(|task| task.readiness.is_ready);
+        self.is_healthy() && (is_ready || !self.has_readiness_check())
+    }
+
+    /// Returns whether its readiness can be asked for.
+    pub(crate) fn has_readiness_check(&self) -> bool {
+        !self.revision.definition.readiness_checks.is_empty()
+    }
 }
 
 /// Where a task stands. Terminal states are only seen in events: an ended task is forgotten.
@@ -192,12 +209,54 @@ pub(crate) struct Task {
     pub(crate) checks: Vec<CheckState>,
     /// When the next probe of each check is due.
     pub(crate) probes: Vec<ProbeSlot>,
+    pub(crate) readiness: Readiness,
+    pub(crate) check: CheckWatch,
 }
 
 impl Task {
     /// Returns what all checks say together.
     pub(crate) fn health(&self) -> Health {
         Health::of(&self.checks)
+    }
+
+    /// Makes out the timetable of a task that runs from `now` on. Readiness is asked only on demand.
+    ///
+    /// Checks that Mesos would make begin after their delay.
+    pub(crate) fn schedule_probes(&mut self, definition: &Definition, now: Instant) {
+        for (slot, check) in self.probes.iter_mut().zip(&definition.health_checks) {
+            *slot = ProbeSlot::Due(now + check.delay().max(FIRST_PROBE_DELAY));
+        }
+        if let Some(check) = &definition.check {
+            self.check.slot = ProbeSlot::Due(now + check.delay());
+        }
+    }
+
+    /// Stops asking.
+    pub(crate) fn drop_probes(&mut self) {
+        for (_, slot) in self.slots() {
+            *slot = ProbeSlot::Idle;
+        }
+    }
+
+    /// Returns the timetable of everything that is asked.
+    pub(crate) fn slots(&mut self) -> impl Iterator<Item = (Subject, &mut ProbeSlot)> {
+        let health = self.probes.iter_mut().enumerate();
+        let health = health.map(|(check, slot)| (Subject::Health(check), slot));
+        health.chain([
+            (Subject::Readiness, &mut self.readiness.slot),
+            (Subject::Check, &mut self.check.slot),
+        ])
+    }
+
+    /// Returns when the next probe is due.
+    pub(crate) fn next_probe(&self) -> Option<Instant> {
+        let others = [&self.readiness.slot, &self.check.slot];
+        let slots = self.probes.iter().chain(others);
+        let due = slots.filter_map(|slot| match slot {
+            ProbeSlot::Due(at) => Some(*at),
+            ProbeSlot::Idle | ProbeSlot::Asked(_) => None,
+        });
+        due.min()
     }
 }
 
@@ -225,9 +284,10 @@ impl Addresses {
 }
 
 /// The timetable of one check of one task.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum ProbeSlot {
-    /// The task does not run (any more).
+    /// The task does not run (any more), or nobody wants to know.
+    #[default]
     Idle,
     Due(Instant),
     /// A probe is under way since this time.

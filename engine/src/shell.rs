@@ -16,7 +16,7 @@ use crate::identity::TaskId;
 use crate::probe;
 use crate::run::{Kills, Launch, Runners};
 use crate::time::Moment;
-use crate::world::{Effect, ProbeOrder, World};
+use crate::world::{Effect, ProbeOrder, Subject, World};
 
 /// The world with its hands and ears.
 pub(crate) struct Shell {
@@ -42,7 +42,7 @@ struct Hands {
     /// How to ask each task's supervisor for its end.
     kills: BTreeMap<TaskId, mpsc::UnboundedSender<Duration>>,
     /// The latest probe of each check of each task.
-    probes: BTreeMap<TaskId, BTreeMap<usize, AbortHandle>>,
+    probes: BTreeMap<TaskId, BTreeMap<Subject, AbortHandle>>,
 }
 
 impl Hands {
@@ -177,13 +177,13 @@ impl Shell {
                 }
             }
             Effect::Probe(order) => {
-                let (task, check) = (order.task.clone(), order.check);
+                let (task, subject) = (order.task.clone(), order.subject);
                 let probe = tokio::spawn(Arc::clone(self).probe(order));
                 hands
                     .probes
                     .entry(task)
                     .or_default()
-                    .insert(check, probe.abort_handle());
+                    .insert(subject, probe.abort_handle());
             }
             Effect::Discard(task) => {
                 let sandbox = self.sandboxes.join(task.as_str());
@@ -211,7 +211,7 @@ impl Shell {
     }
 
     async fn probe(self: Arc<Self>, order: ProbeOrder) {
-        let result = probe::ask(order.question, order.timeout, &self.runners).await;
-        self.change(|world, now| world.probe_done(&order.task, order.check, result, now));
+        let answer = probe::ask(order.question, order.timeout, &self.runners).await;
+        self.change(|world, now| world.probe_done(&order.task, order.subject, answer, now));
     }
 }

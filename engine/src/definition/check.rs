@@ -1,5 +1,7 @@
 //! The informative check of an app (`check.raml` of Marathon 1.10): its result is shown, no more.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 
 use super::fields::Fields;
@@ -35,6 +37,21 @@ pub(crate) enum CheckProbe {
 }
 
 impl Check {
+    /// Returns the time between two tries. 0 is taken as 1 second.
+    pub(crate) fn interval(&self) -> Duration {
+        Duration::from_secs(u64::from(self.interval_seconds.max(1)))
+    }
+
+    /// Returns how long one try may take. 0 is taken as 1 second.
+    pub(crate) fn timeout(&self) -> Duration {
+        Duration::from_secs(u64::from(self.timeout_seconds.max(1)))
+    }
+
+    /// Returns how long after the task began to run the first try comes.
+    pub(crate) fn delay(&self) -> Duration {
+        Duration::from_secs(u64::from(self.delay_seconds))
+    }
+
     /// Reads the check of an app with so many ports.
     pub(super) fn read(
         fields: &Fields<'_>,

@@ -53,10 +53,7 @@ impl IpProtocol {
                 return Self::V4;
             }
         }
-        let asks_container = match protocol {
-            Protocol::MesosHttp | Protocol::MesosTcp => true,
-            Protocol::Http | Protocol::Tcp | Protocol::Command => false,
-        };
+        let asks_container = protocol.is_mesos_level() && protocol != Protocol::Command;
         if !asks_container || kind != Some(ContainerKind::Docker) {
             issues.add(
                 &fields.path("ipProtocol"),
@@ -72,9 +69,11 @@ impl IpProtocol {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Http,
+    Https,
     Tcp,
     Command,
     MesosHttp,
+    MesosHttps,
     MesosTcp,
 }
 
@@ -90,11 +89,13 @@ pub(crate) enum Port {
 }
 
 impl Protocol {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 7] = [
         Self::Http,
+        Self::Https,
         Self::Tcp,
         Self::Command,
         Self::MesosHttp,
+        Self::MesosHttps,
         Self::MesosTcp,
     ];
 
@@ -102,9 +103,11 @@ impl Protocol {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Http => "HTTP",
+            Self::Https => "HTTPS",
             Self::Tcp => "TCP",
             Self::Command => "COMMAND",
             Self::MesosHttp => "MESOS_HTTP",
+            Self::MesosHttps => "MESOS_HTTPS",
             Self::MesosTcp => "MESOS_TCP",
         }
     }
@@ -112,14 +115,14 @@ impl Protocol {
     /// Returns whether Mesos, not Marathon, would run the check and decide on killing.
     pub(crate) fn is_mesos_level(self) -> bool {
         match self {
-            Self::Http | Self::Tcp => false,
-            Self::Command | Self::MesosHttp | Self::MesosTcp => true,
+            Self::Http | Self::Https | Self::Tcp => false,
+            Self::Command | Self::MesosHttp | Self::MesosHttps | Self::MesosTcp => true,
         }
     }
 
     fn is_http(self) -> bool {
         match self {
-            Self::Http | Self::MesosHttp => true,
+            Self::Http | Self::Https | Self::MesosHttp | Self::MesosHttps => true,
             Self::Tcp | Self::Command | Self::MesosTcp => false,
         }
     }
@@ -134,6 +137,15 @@ impl HealthCheck {
     /// Returns how long one probe may take. 0 is taken as 1 second.
     pub(crate) fn timeout(&self) -> Duration {
         Duration::from_secs(u64::from(self.timeout_seconds.max(1)))
+    }
+
+    /// Returns how long after the task began to run the first probe comes. Only Mesos waits.
+    pub(crate) fn delay(&self) -> Duration {
+        if self.protocol.is_mesos_level() {
+            Duration::from_secs(u64::from(self.delay_seconds))
+        } else {
+            Duration::ZERO
+        }
     }
 
     /// Returns how long failures are forgiven after the task began to run.
@@ -151,11 +163,10 @@ impl HealthCheck {
         let protocol = read_protocol(fields, issues)?;
         let command = read_command(fields, protocol, issues);
         // A port beside a command is allowed and ignored, as in `HealthCheckConversion.scala`.
-        let port = match protocol {
-            Protocol::Command => Port::None,
-            Protocol::Http | Protocol::Tcp | Protocol::MesosHttp | Protocol::MesosTcp => {
-                Port::read(fields, ports, issues)
-            }
+        let port = if protocol == Protocol::Command {
+            Port::None
+        } else {
+            Port::read(fields, ports, issues)
         };
         let mut whole =
             |key: &str, default: u32| fields.whole(key, WHOLE_MAX, issues).unwrap_or(default);
@@ -191,11 +202,7 @@ fn read_protocol(fields: &Fields<'_>, issues: &mut Issues) -> Option<Protocol> {
     };
     let known = Protocol::ALL.into_iter().find(|p| p.as_str() == given);
     if known.is_none() {
-        let problem = match given {
-            "HTTPS" | "MESOS_HTTPS" => "is not supported by this engine: it speaks no TLS to tasks",
-            _ => "error.unknown.enum.literal",
-        };
-        issues.add(&fields.path("protocol"), problem);
+        issues.add(&fields.path("protocol"), "error.unknown.enum.literal");
     }
     known
 }

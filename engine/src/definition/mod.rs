@@ -27,12 +27,12 @@ mod update;
 use std::time::Duration;
 
 pub(crate) use artifacts::Artifact;
-pub(crate) use check::Check;
+pub(crate) use check::{Check, CheckProbe};
 pub(crate) use container::{Container, ContainerKind, HostVolume, Image};
 pub(crate) use health_checks::{HealthCheck, IpProtocol, Port, Protocol};
 pub(crate) use networks::Network;
 pub(crate) use ports::PortDefinition;
-pub(crate) use readiness::ReadinessCheck;
+pub(crate) use readiness::{ReadinessCheck, Scheme};
 pub(crate) use resources::{ExecutorResources, Limit, ResourceLimits};
 pub(crate) use update::{Update, whole_change};
 

@@ -123,7 +123,7 @@ impl HealthCheck {
         }
         put("gracePeriodSeconds", json!(self.grace_period_seconds));
         // `HealthCheckConversion.appHealthCheckWrites` writes it for every HTTP and HTTPS check.
-        if let Protocol::Http = self.protocol {
+        if let Protocol::Http | Protocol::Https = self.protocol {
             put("ignoreHttp1xx", json!(self.ignore_http_1xx));
         }
         put("intervalSeconds", json!(self.interval_seconds));

@@ -2,6 +2,8 @@
 //!
 //! Follows `readinessCheck.raml` and `AppValidation.readinessCheckValidator` of Marathon 1.10.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::WHOLE_MAX;
@@ -80,6 +82,16 @@ pub(super) fn read(
 }
 
 impl ReadinessCheck {
+    /// Returns how long to wait between an answer and the next try.
+    pub(crate) fn interval(&self) -> Duration {
+        Duration::from_secs(u64::from(self.interval_seconds))
+    }
+
+    /// Returns how long one try may take.
+    pub(crate) fn timeout(&self) -> Duration {
+        Duration::from_secs(u64::from(self.timeout_seconds))
+    }
+
     fn read(fields: &Fields<'_>, ports: &[WantedPort<'_>], issues: &mut Issues) -> Self {
         let mut text = |key: &str, default: &str| {
             let text = fields.text(key, issues).unwrap_or(default);

@@ -66,13 +66,7 @@ impl Definition {
     pub(crate) fn must_be_runnable(&self) -> Result<(), Issues> {
         let mut issues = Issues::new();
         let not_yet = [
-            (self.check.is_some(), "/check", "Mesos checks"),
             (!self.fetch.is_empty(), "/fetch", "fetching artifacts"),
-            (
-                !self.readiness_checks.is_empty(),
-                "/readinessChecks",
-                "readiness checks",
-            ),
             (self.user.is_some(), "/user", "running as another user"),
         ];
         for (is_asked, path, what) in not_yet {

@@ -34,16 +34,16 @@ struct Status {
 }
 
 impl Docker {
-    /// Prepares a line of a shell to be run inside a container, and returns the id of the run.
+    /// Prepares a program to be run inside a container, and returns the id of the run.
     pub(crate) async fn prepare_exec(
         &self,
         container: &str,
-        line: &str,
+        words: &[String],
     ) -> Result<String, DockerError> {
         let body = json!({
             "AttachStdout": true,
             "AttachStderr": true,
-            "Cmd": ["/bin/sh", "-c", line],
+            "Cmd": words,
         });
         let path = format!("/containers/{}/exec", encoded(container));
         let created: Created = self

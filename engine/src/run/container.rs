@@ -18,9 +18,9 @@ use super::pidfd::kill_if;
 use super::wish::Wish;
 use super::{Fate, Handle, Kills, Launch, Note};
 use crate::docker::{Docker, DockerError, Inspected, container_body, reach};
-use crate::health::ProbeResult;
 use crate::identity::TaskId;
 use crate::model::{Addresses, TaskEnd};
+use crate::probe::Answer;
 use crate::time::Moment;
 
 /// The labels by which an engine knows its containers.
@@ -92,27 +92,27 @@ impl Containers {
         removed
     }
 
-    /// Asks a task's container a health question: does this line of a shell succeed in it?
-    pub(super) async fn probe(&self, task: &TaskId, line: &str, limit: Duration) -> ProbeResult {
+    /// Runs a program in a task's container and says how it ended.
+    pub(super) async fn probe(&self, task: &TaskId, words: &[String], limit: Duration) -> Answer {
         let prepared = async {
             let docker = self.daemon().await?;
-            let exec = docker.prepare_exec(&name_of(task), line).await?;
+            let exec = docker.prepare_exec(&name_of(task), words).await?;
             Ok::<(Docker, String), DockerError>((docker, exec))
         };
         let (docker, exec) = match timeout(limit, prepared).await {
             Ok(Ok(prepared)) => prepared,
-            Ok(Err(error)) => return ProbeResult::Failure(error.to_string()),
-            Err(_) => return silent(limit),
+            Ok(Err(error)) => return Answer::Nothing(error.to_string()),
+            Err(_) => return Answer::silence(limit),
         };
         match timeout(limit, docker.run_exec(&exec)).await {
-            Ok(Ok(0)) => ProbeResult::Success,
-            Ok(Ok(status)) => {
-                ProbeResult::Failure(format!("the command ended with exit status: {status}"))
-            }
-            Ok(Err(error)) => ProbeResult::Failure(error.to_string()),
+            Ok(Ok(status)) => Answer::Ended {
+                code: i32::try_from(status).ok(),
+                text: format!("exit status: {status}"),
+            },
+            Ok(Err(error)) => Answer::Nothing(error.to_string()),
             Err(_) => {
                 end_exec(&docker, &exec).await;
-                silent(limit)
+                Answer::silence(limit)
             }
         }
     }
@@ -123,10 +123,6 @@ impl Containers {
             position: self.positions.join(&named.name),
         }
     }
-}
-
-fn silent(limit: Duration) -> ProbeResult {
-    ProbeResult::Failure(format!("no answer within {} s", limit.as_secs()))
 }
 
 /// Ends a command inside a container that took too long. The API cannot do it, so its process is

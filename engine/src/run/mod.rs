@@ -30,9 +30,9 @@ pub(crate) use note::{Handle, Note};
 pub(crate) use wish::Wish;
 
 use crate::definition::Command;
-use crate::health::ProbeResult;
 use crate::identity::TaskId;
 use crate::model::{Addresses, TaskEnd};
+use crate::probe::Answer;
 
 /// A task to be started.
 #[derive(Debug, Clone, PartialEq)]
@@ -121,14 +121,14 @@ impl Runners {
         }
     }
 
-    /// Asks a health question inside a task's container: does this line of a shell succeed?
+    /// Runs a program inside a task's container and says how it ended.
     pub(crate) async fn probe_inside(
         &self,
         task: &TaskId,
-        line: &str,
+        words: &[String],
         limit: Duration,
-    ) -> ProbeResult {
-        self.containers.probe(task, line, limit).await
+    ) -> Answer {
+        self.containers.probe(task, words, limit).await
     }
 
     /// Removes the containers of this engine that no note is about, and returns their tasks.

@@ -1,6 +1,7 @@
 //! The one owner of all state. It decides and never acts: inputs go in, effects come out.
 //!
-//! Inputs are requests (`changes.rs`), news of processes and probes (`tasks.rs`) and the passing of
+//! Inputs are requests (`changes.rs`), news of processes (`tasks.rs`)
+//! and probes (`probes.rs`) and the passing of
 //! time. After every input [`World::reconcile`] compares what is wanted with what is there
 //! (`steering.rs`, `steps.rs`) and leaves [`Effect`]s behind for the shell (`crate::shell`) to carry
 //! out. It is level-triggered: reconciling twice changes nothing, and a lost cue costs nothing but
@@ -8,6 +9,8 @@
 //! handed in: "is this port free", "can containers be run" and "give me a fresh id".
 
 mod changes;
+mod probes;
+mod readiness;
 mod steering;
 mod steps;
 mod tasks;
@@ -25,6 +28,7 @@ use std::time::{Duration, Instant};
 pub(crate) use changes::{Accepted, Force, Target, Wish};
 pub(crate) use views::{Offers, ServicePorts, Tasks};
 
+use crate::check::CheckWatch;
 use crate::deployment::Deployment;
 use crate::environment::{self, Surroundings};
 use crate::events::Event;
@@ -32,6 +36,7 @@ use crate::health::CheckState;
 use crate::identity::{AppId, TaskId};
 use crate::model::{Addresses, App, Instance, ProbeSlot, Revision, Task, TaskState};
 use crate::probe::Question;
+use crate::readiness::Readiness;
 use crate::run::Launch;
 use crate::time::{Moment, Stamp};
 
@@ -61,11 +66,21 @@ pub(crate) enum Effect {
     Notice(String),
 }
 
-/// A health probe to be made.
+/// What a probe is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Subject {
+    /// The nth health check.
+    Health(usize),
+    Readiness,
+    /// The informative check.
+    Check,
+}
+
+/// A probe to be made.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ProbeOrder {
     pub(crate) task: TaskId,
-    pub(crate) check: usize,
+    pub(crate) subject: Subject,
     pub(crate) question: Question,
     pub(crate) timeout: Duration,
 }
@@ -144,6 +159,7 @@ impl World {
             }
         }
         self.launch_due(now);
+        self.ask_readiness(now);
         self.probe_due(now);
     }
 
@@ -157,11 +173,7 @@ impl World {
         let of_app = |app: &App| {
             let waits = app.staying().any(|instance| instance.task.is_none());
             let launch = waits.then(|| app.backoff.waits_until(now).max(app.launch_retry_at));
-            let probes = app.tasks().flat_map(|(_, task)| task.probes.iter());
-            let due = probes.filter_map(|slot| match slot {
-                ProbeSlot::Due(at) => Some(*at),
-                ProbeSlot::Idle | ProbeSlot::Asked(_) => None,
-            });
+            let due = app.tasks().filter_map(|(_, task)| task.next_probe());
             due.chain(launch.flatten()).min()
         };
         self.apps.values().filter_map(of_app).min()
@@ -270,6 +282,8 @@ fn staged_task(instance: &Instance, ports: Vec<u16>, now: Moment) -> Task {
         started: None,
         checks: vec![CheckState::default(); checks],
         probes: vec![ProbeSlot::Idle; checks],
+        readiness: Readiness::default(),
+        check: CheckWatch::default(),
     }
 }
 

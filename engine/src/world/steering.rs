@@ -7,7 +7,7 @@ use crate::definition::Definition;
 use crate::deployment::{Action, ActionKind};
 use crate::events;
 use crate::identity::{AppId, InstanceId};
-use crate::model::{App, Goal, Instance, ProbeSlot, Revision, Task, TaskState};
+use crate::model::{App, Goal, Instance, Revision, Task, TaskState};
 use crate::ports::choose_host_ports;
 use crate::rolling::{self, Candidate, Fleet};
 use crate::run::{Launch, What, Wish};
@@ -204,7 +204,7 @@ impl World {
             return;
         };
         task.state = TaskState::Killing;
-        task.probes.fill(ProbeSlot::Idle);
+        task.drop_probes();
         let task_id = task.id.clone();
         if let Some(task) = &instance.task {
             let status = events::status_update(instance, task, host, "TASK_KILLING", "");
@@ -359,7 +359,7 @@ fn fleet(app: &App) -> Fleet {
             fleet.dying += 1;
         } else if app.is_fresh(instance) {
             fleet.fresh += 1;
-            fleet.fresh_healthy += usize::from(instance.is_healthy());
+            fleet.fresh_healthy += usize::from(instance.is_healthy_and_ready());
         } else if instance.task.as_ref().is_some_and(is_dying) {
             fleet.dying += 1;
         } else if instance.is_healthy() {

@@ -68,6 +68,7 @@ impl World {
         self.publish(events::deployment_info(&self.deployments[index]));
         let actions = self.deployments[index].current_actions().to_vec();
         for (position, action) in actions.into_iter().enumerate() {
+            self.forget_readiness_answers(&action.app);
             match action.kind {
                 ActionKind::Stop => {}
                 ActionKind::Start | ActionKind::Restart => self.watch_health(&action.app),
@@ -140,7 +141,7 @@ impl World {
     }
 }
 
-/// Returns whether the victims are gone and as many others as were missing are healthy.
+/// Returns whether the victims are gone and as many others as were missing are healthy and ready.
 fn scaling_is_done(app: &App, scaling: Option<&Scaling>) -> bool {
     let Some(scaling) = scaling else {
         return false;
@@ -152,13 +153,13 @@ fn scaling_is_done(app: &App, scaling: Option<&Scaling>) -> bool {
     let added = app
         .staying()
         .filter(|instance| !scaling.before.contains(&instance.id));
-    let healthy = added.filter(|instance| instance.is_healthy()).count();
+    let healthy = added.filter(|i| i.is_healthy_and_ready()).count();
     none_dying && app.staying().count() == app.wanted() && healthy >= scaling.to_start
 }
 
 fn restart_is_done(app: &App) -> bool {
     let all_fresh = app.instances.iter().all(|instance| {
-        instance.goal == Goal::Running && app.is_fresh(instance) && instance.is_healthy()
+        instance.goal == Goal::Running && app.is_fresh(instance) && instance.is_healthy_and_ready()
     });
     all_fresh && app.instances.len() == app.wanted()
 }

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Accepted, Effect, Force, LAUNCHES_AT_ONCE, Setting, Target, Tasks, Wish, World};
+use super::{
+    Accepted, Effect, Force, LAUNCHES_AT_ONCE, Setting, Subject, Target, Tasks, Wish, World,
+};
 use crate::fixtures::definition_of;
-use crate::health::ProbeResult;
 use crate::identity::{AppId, TaskId};
 use crate::model::{Addresses, TaskEnd};
+use crate::probe::Answer;
 use crate::refusal::Refusal;
 use crate::time::Moment;
 
@@ -119,13 +121,13 @@ fn a_deployment_waits_for_new_instances_and_not_for_sick_old_ones() {
     let mut stage = Stage::new();
     stage.create(json!({ "id": "a", "cmd": "sleep 1", "instances": 1, "healthChecks": [{}] }));
     let old = stage.start_all().remove(0);
-    stage.probe(&old, ProbeResult::Success);
-    stage.probe(&old, ProbeResult::Failure("sick".to_owned()));
+    stage.probe(&old, Answer::Connected);
+    stage.probe(&old, Answer::Nothing("sick".to_owned()));
     stage.scale("/a", 2);
     let new = stage.start_all().remove(0);
     let before = stage.world.deployments_json();
 
-    stage.probe(&new, ProbeResult::Success);
+    stage.probe(&new, Answer::Connected);
 
     assert_eq!(before[0]["currentActions"][0]["action"], "ScaleApplication");
     assert_eq!(stage.world.deployments_json(), json!([]));
@@ -136,7 +138,7 @@ fn an_old_instance_that_ends_during_a_restart_is_not_relaunched_as_old() {
     let mut stage = Stage::new();
     stage.create(json!({ "id": "a", "cmd": "sleep 1", "instances": 1, "healthChecks": [{}] }));
     let old = stage.start_all().remove(0);
-    stage.probe(&old, ProbeResult::Success);
+    stage.probe(&old, Answer::Connected);
     let app = AppId::from_text("/a");
     stage
         .deploy(Wish {
@@ -147,7 +149,7 @@ fn an_old_instance_that_ends_during_a_restart_is_not_relaunched_as_old() {
     let new = stage.start_all().remove(0);
 
     stage.end(&old, &TaskEnd::Failed("it broke".to_owned()));
-    stage.probe(&new, ProbeResult::Success);
+    stage.probe(&new, Answer::Connected);
 
     assert_eq!(stage.world.deployments_json(), json!([]));
     assert_eq!(stage.app("/a")["tasks"][0]["id"], new.as_str());
@@ -188,12 +190,12 @@ fn an_answer_about_an_earlier_incarnation_is_dropped() {
         "id": "a", "cmd": "sleep 1", "backoffSeconds": 0, "healthChecks": [{}],
     }));
     let first = stage.start_all().remove(0);
-    stage.probe(&first, ProbeResult::Success);
+    stage.probe(&first, Answer::Connected);
     stage.end(&first, &TaskEnd::Failed("it broke".to_owned()));
     stage.pass(Duration::from_secs(1));
     stage.start_all();
 
-    stage.change(|world, now| world.probe_done(&first, 0, ProbeResult::Success, now));
+    stage.change(|world, now| world.probe_done(&first, Subject::Health(0), Answer::Connected, now));
 
     assert_eq!(stage.app("/a")["tasks"][0]["healthCheckResults"], json!([]));
     assert_eq!(stage.app("/a")["tasksHealthy"], 0);
@@ -310,9 +312,9 @@ impl Stage {
     }
 
     /// Lets time pass until a probe is under way and answers it.
-    fn probe(&mut self, task: &TaskId, result: ProbeResult) {
+    fn probe(&mut self, task: &TaskId, answer: Answer) {
         self.pass(Duration::from_secs(60));
-        self.change(|world, now| world.probe_done(task, 0, result, now));
+        self.change(|world, now| world.probe_done(task, Subject::Health(0), answer, now));
     }
 
     fn pass(&mut self, time: Duration) {

@@ -181,6 +181,9 @@ impl World {
         put("appId", json!(definition.id));
         put("host", json!(self.setting.host));
         put("healthCheckResults", health_results(instance, task));
+        if let Some(status) = task.check.status {
+            put("checkResult", status.to_json());
+        }
         put("ipAddresses", task.addresses.to_json(&self.setting.host));
         put("ports", json!(task.ports));
         let shown = match service_ports {
@@ -202,7 +205,33 @@ impl World {
 
     /// Returns the running deployments.
     pub(crate) fn deployments_json(&self) -> Value {
-        self.deployments.iter().map(deployment_json).collect()
+        let deployments = self.deployments.iter();
+        deployments.map(|d| self.deployment_json(d)).collect()
+    }
+
+    fn deployment_json(&self, deployment: &Deployment) -> Value {
+        let current: Vec<Value> = deployment
+            .current_actions()
+            .iter()
+            .map(|action| {
+                json!({
+                    "action": action.kind.as_str(),
+                    "app": action.app,
+                    "readinessCheckResults": self.readiness_json(&action.app),
+                })
+            })
+            .collect();
+        let affected: Vec<&AppId> = deployment.originals.keys().collect();
+        json!({
+            "id": deployment.id,
+            "version": deployment.version,
+            "affectedApps": affected,
+            "affectedPods": [],
+            "steps": events::steps_json(deployment),
+            "currentActions": current,
+            "currentStep": deployment.current,
+            "totalSteps": deployment.steps.len(),
+        })
     }
 
     /// Returns what waits for its launch.
@@ -283,31 +312,6 @@ fn health_result(instance: &Instance, check: &CheckState) -> Value {
     }
     put("instanceId", json!(instance.id));
     Value::Object(json)
-}
-
-fn deployment_json(deployment: &Deployment) -> Value {
-    let current: Vec<Value> = deployment
-        .current_actions()
-        .iter()
-        .map(|action| {
-            json!({
-                "action": action.kind.as_str(),
-                "app": action.app,
-                "readinessCheckResults": [],
-            })
-        })
-        .collect();
-    let affected: Vec<&AppId> = deployment.originals.keys().collect();
-    json!({
-        "id": deployment.id,
-        "version": deployment.version,
-        "affectedApps": affected,
-        "affectedPods": [],
-        "steps": events::steps_json(deployment),
-        "currentActions": current,
-        "currentStep": deployment.current,
-        "totalSteps": deployment.steps.len(),
-    })
 }
 
 /// Whether a queue entry lists the offers that could not be used (`embed=lastUnusedOffers`).

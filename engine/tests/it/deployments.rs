@@ -204,6 +204,7 @@ fn gated(id: &str, instances: u32) -> Value {
     let mut app = sleeper(id, instances);
     app["healthChecks"] = json!([{
         "protocol": "COMMAND",
+        "delaySeconds": 0,
         "command": { "value": "test -f gate" },
         "gracePeriodSeconds": 600,
         "intervalSeconds": 1,

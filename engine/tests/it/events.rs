@@ -34,6 +34,7 @@ async fn a_deployment_is_told_in_order() {
     app["cmd"] = json!("touch ok; exec sleep 1000");
     app["healthChecks"] = json!([{
         "protocol": "COMMAND", "command": { "value": "test -f ok" }, "intervalSeconds": 1,
+        "delaySeconds": 0,
     }]);
     marathon.post("/v2/apps", app).await;
     let told = stream.until("deployment_success").await;

@@ -194,6 +194,7 @@ fn checked(command: &Value, grace: u32, max: u32) -> Value {
     let mut app = sleeper("/a", 1);
     app["healthChecks"] = json!([{
         "protocol": "COMMAND",
+        "delaySeconds": 0,
         "command": command,
         "gracePeriodSeconds": grace,
         "intervalSeconds": 1,

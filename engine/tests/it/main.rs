@@ -9,6 +9,8 @@ mod files;
 mod harness;
 mod health;
 mod kill;
+mod readiness;
 mod refusals;
 mod runbook;
 mod supervision;
+mod tls;

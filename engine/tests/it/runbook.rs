@@ -90,6 +90,7 @@ fn checked(id: &str, instances: u32) -> Value {
         "mem": 16,
         "healthChecks": [{
             "protocol": "COMMAND",
+            "delaySeconds": 0,
             "command": { "value": "test -f ok" },
             "gracePeriodSeconds": 600,
             "intervalSeconds": 1,

@@ -9,7 +9,9 @@ fn an_app_is_listed_in_a_table() {
     let machine = Machine::up();
     machine.dcos(&["app", "list"]).prints("");
     let mut checked = sleeper("/shop/cart", 1);
-    checked["healthChecks"] = json!([{ "protocol": "COMMAND", "command": { "value": "true" } }]);
+    checked["healthChecks"] = json!([{
+        "protocol": "COMMAND", "command": { "value": "true" }, "delaySeconds": 0,
+    }]);
     machine.run(&checked);
     machine.run(&sleeper("/idle", 0));
 

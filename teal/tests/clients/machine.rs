@@ -119,6 +119,7 @@ impl Machine {
         let mut app = sleeper(id, 1);
         app["healthChecks"] = serde_json::json!([{
             "protocol": "COMMAND",
+            "delaySeconds": 0,
             "command": { "value": format!("test -f {}", self.gate().display()) },
             "gracePeriodSeconds": 600,
             "intervalSeconds": 1,

@@ -86,7 +86,7 @@ fn killed_when_sick(instances: usize) -> Oinker {
 fn checked(instances: usize, failures_max: usize) -> Oinker {
     let check = json!([{
         "protocol": "COMMAND", "command": { "value": "test ! -e \"$OINKER_SICK_FILE\"" },
-        "gracePeriodSeconds": 1, "intervalSeconds": 1, "timeoutSeconds": 5,
+        "gracePeriodSeconds": 1, "intervalSeconds": 1, "timeoutSeconds": 5, "delaySeconds": 0,
         "maxConsecutiveFailures": failures_max,
     }]);
     Oinker::new("a")

@@ -27,7 +27,8 @@ threading.Thread(target=listen_for_text, daemon=True).start()
 until("the second stream is there", lambda: seen.count("event_stream_attached") == 2)
 client.create_app("/a", MarathonApp(
     cmd="exec sleep 1000", instances=1, cpus=0.1, mem=16,
-    health_checks=[MarathonHealthCheck(protocol="COMMAND", command={"value": "true"}, interval_seconds=1)]))
+    health_checks=[MarathonHealthCheck(
+        protocol="COMMAND", command={"value": "true"}, interval_seconds=1, delay_seconds=0)]))
 until("it was told as a success", lambda: "deployment_success" in seen)
 client.delete_app("/a")
 until("its end was told", lambda: "app_terminated_event" in seen)
