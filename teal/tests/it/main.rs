@@ -4,9 +4,12 @@
 //! script would: by commands, their exit codes, and what is there afterwards. Nothing in here knows the program's
 //! inside but the journal's lines, which are a format on disk.
 
+#[path = "../../../engine/tests/it/dockerd.rs"]
+mod dockerd;
 mod world;
 
 mod by_hand;
+mod containers;
 mod crashes;
 mod deployments;
 mod gauges;

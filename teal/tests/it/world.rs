@@ -36,6 +36,11 @@ pub(crate) struct World {
 impl World {
     /// Starts an empty world.
     pub(crate) fn up() -> Self {
+        Self::up_with(&[])
+    }
+
+    /// Starts an empty world with more flags for `teal up`.
+    pub(crate) fn up_with(flags: &[&str]) -> Self {
         let turn = Turn::take();
         let folder = TempDir::with_prefix("teal-it-").expect("a temporary folder");
         std::fs::create_dir(folder.path().join("desk")).expect("a folder to work in");
@@ -46,6 +51,7 @@ impl World {
             "--balancer-listen",
             "127.0.0.1:0",
         ]);
+        command.args(flags);
         let mut up = Running::start(command, None);
         up.until_it_says("ready");
         let said = up.said();
