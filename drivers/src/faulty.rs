@@ -3,6 +3,7 @@
 //! What happens is drawn from a seed, so that a run can be repeated. Faults are drawn call by call: they repeat when
 //! the calls come in the same order.
 
+use crate::chance::Chance;
 use crate::gauge::{Gauges, Question, Reading};
 use crate::{Balancer, Capabilities, DriverError, Orchestrator};
 use async_trait::async_trait;
@@ -58,7 +59,7 @@ pub type Pause = Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send
 pub struct Faulty<T> {
     inner: T,
     weights: Weights,
-    random: Mutex<Xorshift>,
+    random: Mutex<Chance>,
     pause: Pause,
     seen_revisions: Mutex<BTreeMap<Vec<RevisionId>, Vec<RevisionSighting>>>,
     seen_pools: Mutex<BTreeMap<Vec<PoolId>, Vec<PoolSighting>>>,
@@ -79,7 +80,7 @@ impl<T> Faulty<T> {
         Self {
             inner,
             weights,
-            random: Mutex::new(Xorshift::new(seed)),
+            random: Mutex::new(Chance::new(seed)),
             pause: Box::new(|| Box::pin(tokio::task::yield_now())),
             seen_revisions: Mutex::default(),
             seen_pools: Mutex::default(),
@@ -112,7 +113,7 @@ impl<T> Faulty<T> {
     }
 
     fn draw(&self) -> Option<Fault> {
-        let mut drawn = lock(&self.random).next() % 1000;
+        let mut drawn = lock(&self.random).below(1000);
         let table = [
             (self.weights.error_before, Fault::ErrorBefore),
             (self.weights.lost_answer, Fault::LostAnswer),
@@ -241,26 +242,6 @@ fn lost(reason: &str) -> DriverError {
 
 fn lock<V>(mutex: &Mutex<V>) -> std::sync::MutexGuard<'_, V> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Marsaglia's xorshift with 64 bits ("Xorshift RNGs", 2003), started by a step of splitmix so that near seeds differ.
-#[derive(Debug)]
-struct Xorshift(u64);
-
-impl Xorshift {
-    fn new(seed: u64) -> Self {
-        let mut mixed = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        Self((mixed ^ (mixed >> 31)).max(1))
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod secret;
 
 pub mod auth;
 pub mod balancers;
+pub mod chance;
 pub mod clock;
 pub mod conformance;
 pub mod fake;
@@ -18,6 +19,7 @@ pub mod faulty;
 pub mod gauge;
 pub mod http;
 pub mod orchestrators;
+pub mod simulated;
 
 pub use error::DriverError;
 pub use gauge::{Gauges, HttpGauges, Question, Reading};

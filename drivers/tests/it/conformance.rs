@@ -10,6 +10,7 @@ use teal_drivers::conformance::{Patience, balancer, orchestrator};
 use teal_drivers::fake::{Locking, World};
 use teal_drivers::faulty::{Faulty, Weights};
 use teal_drivers::orchestrators::Marathon;
+use teal_drivers::simulated::{Cluster, Temper};
 use teal_drivers::{Balancer, Capabilities, Orchestrator};
 use teal_engine::Engine;
 use teal_proxy::Proxy;
@@ -90,6 +91,7 @@ orchestrator_rules!(world_as_orchestrator, on_world);
 orchestrator_rules!(world_that_locks_as_orchestrator, on_locking_world);
 orchestrator_rules!(faultless_as_orchestrator, on_faultless);
 orchestrator_rules!(marathon_on_the_engine, on_engine);
+orchestrator_rules!(marathon_on_the_simulated_cluster, on_simulated);
 
 balancer_rules!(world_as_balancer, on_balancing_world);
 balancer_rules!(world_of_few_capabilities_as_balancer, on_poor_world);
@@ -116,6 +118,7 @@ fn every_rule_is_tried() {
         world_that_locks_as_orchestrator::NAMES,
         faultless_as_orchestrator::NAMES,
         marathon_on_the_engine::NAMES,
+        marathon_on_the_simulated_cluster::NAMES,
     ] {
         assert_eq!(orchestrators, tried);
     }
@@ -160,6 +163,15 @@ async fn on_engine(rule: impl AsyncFnOnce(&orchestrator::Trial<'_>)) {
     try_orchestrator(&marathon, a_definition(port), rule).await;
 
     engine.stop().await;
+}
+
+async fn on_simulated(rule: impl AsyncFnOnce(&orchestrator::Trial<'_>)) {
+    tokio::time::pause();
+    teal_drivers::clock::go_with_tokio(teal_core::Moment(1_767_225_600_000));
+    let cluster = Cluster::start(Temper::CALM, 1).await.expect("it starts");
+    let marathon = Marathon::connect(&cluster.urls()[0]).expect("an address");
+
+    try_orchestrator(&marathon, a_definition(31_000), rule).await;
 }
 
 async fn try_orchestrator(
