@@ -257,8 +257,7 @@ impl Sides<'_> {
             return false;
         };
         let lately = self.now.since(attempt.last) <= TRIES_END;
-        let tried = self.now.since(attempt.first.max(self.anchor()));
-        attempt.count > 1 && lately && tried >= EFFECT_DEADLINE
+        attempt.count > 1 && lately && self.due(attempt.first, EFFECT_DEADLINE) <= self.now
     }
 
     fn effect(&self, action: &Action) -> Waiting {
@@ -274,7 +273,7 @@ impl Sides<'_> {
                 None => format!("the effect of `{}` is not seen yet", action.key()),
             },
             until: self.next_try(action).unwrap_or(self.now),
-            deadline: first.max(self.anchor()) + EFFECT_DEADLINE + Span::seconds(30),
+            deadline: self.due(first, EFFECT_DEADLINE + Span::seconds(30)),
             then: self.then_turn_back(),
         }
     }
@@ -288,9 +287,10 @@ impl Sides<'_> {
                 self.plan.service
             ),
             until: self.now + Span::seconds(1),
-            deadline: self.state.acted_at.max(self.anchor())
-                + EFFECT_DEADLINE
-                + self.plan.settings.healthy_deadline,
+            deadline: self.due(
+                self.state.acted_at,
+                EFFECT_DEADLINE + self.plan.settings.healthy_deadline,
+            ),
             then: self.then_turn_back(),
         }
     }

@@ -1,10 +1,12 @@
 //! How long facts have held: the fold of every look since this process began.
 //!
-//! It is never stored. A crash, a look that failed, or a new incarnation voids it, which only makes teal wait again.
+//! It is never stored. A crash, a look that failed, or a new incarnation voids what speaks for an instance, which only
+//! makes teal wait again. What deadlines count from outlives a look that failed: a system that answers now and then no
+//! more must not begin every deadline anew.
 
 use crate::name::{InstanceId, Role};
 use crate::observation::{
-    Blindness, EndpointState, Health, Instance, InstanceSighting, Observation, Pending, Phase,
+    Blindness, EndpointState, Gap, Health, Instance, InstanceSighting, Observation, Pending, Phase,
     PoolSighting, Revision, RevisionSighting, Sighting, Stray, System, Traffic,
 };
 use crate::plan::Plan;
@@ -20,7 +22,11 @@ pub struct Evidence {
     known: BTreeSet<InstanceId>,
     sighted_since: Option<Moment>,
     blind_since: Option<Moment>,
+    gaps: Vec<Gap>,
 }
+
+/// How many times without sight are remembered; the oldest are forgotten first.
+const GAPS_MAX: usize = 64;
 
 /// What has held for one incarnation, and since when.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -51,7 +57,11 @@ impl Evidence {
             (Err(reason), _) => return self.go_blind(at, System::Orchestrator, reason),
             (_, Err(reason)) => return self.go_blind(at, System::Balancer, reason),
         };
-        self.blind_since = None;
+        if let Some(from) = self.blind_since.take() {
+            self.gaps.push(Gap { from, to: at });
+            let excess = self.gaps.len().saturating_sub(GAPS_MAX);
+            self.gaps.drain(..excess);
+        }
         let sighted_since = *self.sighted_since.get_or_insert(at);
         let looked = Look {
             plan,
@@ -73,6 +83,7 @@ impl Evidence {
             at,
             blind: None,
             sighted_since,
+            gaps: self.gaps.clone(),
             blue,
             green,
             pools,
@@ -83,8 +94,6 @@ impl Evidence {
     fn go_blind(&mut self, at: Moment, system: System, reason: String) -> Observation {
         let since = *self.blind_since.get_or_insert(at);
         self.instances.clear();
-        self.sighted_since = None;
-        (self.unsettled_since, self.locked_since) = (BTreeMap::new(), BTreeMap::new());
         let blind = Some(Blindness {
             system,
             reason,

@@ -197,6 +197,15 @@ pub struct Blindness {
     pub since: Moment,
 }
 
+/// A time in which this process could not see, between two looks that saw everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// The first look that failed.
+    pub from: Moment,
+    /// The first look that saw everything again.
+    pub to: Moment,
+}
+
 /// The facts that a decision is made on.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Observation {
@@ -204,8 +213,11 @@ pub struct Observation {
     pub at: Moment,
     /// What could not be seen, if anything: then the rest says nothing.
     pub blind: Option<Blindness>,
-    /// Since when this process has seen everything at every look. No deadline counts from before.
+    /// Since when this process has been looking: the first look that saw everything. No deadline counts from before.
     pub sighted_since: Moment,
+    /// When it could not see in between, the latest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gaps: Vec<Gap>,
     /// BLUE, if it exists.
     pub blue: Option<Revision>,
     /// GREEN, if it exists.
@@ -237,6 +249,13 @@ impl Observation {
     pub fn all_instances(&self) -> impl Iterator<Item = &Instance> {
         self.instances(Role::Blue)
             .chain(self.instances(Role::Green))
+    }
+
+    /// Returns how much of the time since a moment this process could not see.
+    #[must_use]
+    pub fn unseen_since(&self, moment: Moment) -> Span {
+        let unseen = |gap: &Gap| gap.to.since(gap.from.max(moment)).0;
+        Span(self.gaps.iter().map(unseen).sum())
     }
 
     /// Returns how many instances are healthy and get new requests, in both roles: what P1 counts.

@@ -53,6 +53,13 @@ impl Moment {
     }
 }
 
+impl Add for Span {
+    type Output = Self;
+    fn add(self, span: Self) -> Self {
+        Self(self.0.saturating_add(span.0))
+    }
+}
+
 impl Add<Span> for Moment {
     type Output = Self;
     fn add(self, span: Span) -> Self {

@@ -157,6 +157,8 @@ pub struct Truth {
     pub instance: InstanceId,
     /// Its app.
     pub app: String,
+    /// Where it takes requests.
+    pub address: SocketAddr,
     /// Whether it takes requests: it runs, nothing keeps them from it, and it was not told to stop.
     pub works: bool,
     /// Who told it to stop, if anybody did.

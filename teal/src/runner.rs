@@ -2,6 +2,8 @@
 
 mod look;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
 
 use crate::failure::Failure;

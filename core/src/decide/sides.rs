@@ -2,7 +2,7 @@
 
 use crate::journal::State;
 use crate::observation::{Instance, Observation, Pending, Phase, Stray, Traffic};
-use crate::plan::{KILL_DEADLINE, Plan};
+use crate::plan::{BLIND_DEADLINE, KILL_DEADLINE, Plan};
 use crate::settings::Gate;
 use crate::time::{Moment, Span};
 
@@ -75,9 +75,16 @@ impl Sides<'_> {
             .max(DEFAULT_GRACE)
     }
 
-    /// No deadline counts from before: the turn, the last resumption, or when everything came in sight again.
+    /// No deadline counts from before: the turn, the last resumption, or when this process first saw everything.
     pub(super) fn anchor(&self) -> Moment {
         self.state.anchor.max(self.seen.sighted_since)
+    }
+
+    /// When a limit is over that counts from a moment. The time in which nothing could be seen does not count, but no
+    /// more of it than teal would ever wait blindly: one that sees only now and then comes to an end all the same.
+    pub(super) fn due(&self, since: Moment, limit: Span) -> Moment {
+        let from = since.max(self.anchor());
+        from + limit + self.seen.unseen_since(from).min(BLIND_DEADLINE)
     }
 
     /// Whether a pool entry without an instance is this deployment's to forget: it was BLUE's or GREEN's, or left over
@@ -155,7 +162,7 @@ impl Sides<'_> {
     }
 
     pub(super) fn is_overdue(&self, one: &Instance) -> bool {
-        self.now >= self.drain_began(one) + self.plan.settings.drain_deadline
+        self.now >= self.due(self.drain_began(one), self.plan.settings.drain_deadline)
     }
 
     pub(super) fn needs_gate(&self, gate: Gate) -> bool {

@@ -80,7 +80,7 @@ impl Sides<'_> {
         if !self.needs_gate(gate) {
             return None;
         }
-        let deadline = reached.max(self.anchor()) + self.plan.settings.patience;
+        let deadline = self.due(reached, self.plan.settings.patience);
         let what = match gate {
             Gate::Shift => "GREEN gets its first traffic",
             Gate::Retire => "BLUE, still warm, is stopped",
@@ -108,7 +108,7 @@ impl Sides<'_> {
         ];
         let mut locked = both.into_iter().flatten();
         let (id, since) = locked.find_map(|one| Some((&one.id, one.locked_since?)))?;
-        let deadline = since.max(self.anchor()) + EFFECT_DEADLINE;
+        let deadline = self.due(since, EFFECT_DEADLINE);
         Some(Waiting {
             on: WaitingFor::Lock,
             text: format!("{id} is locked by a change under way"),
@@ -128,11 +128,11 @@ impl Sides<'_> {
             .iter()
             .filter(|one| one.is_well() && one.current)
             .count();
+        let began = since.max(self.state.launched_at);
+        let deadline = self.due(began, self.plan.settings.healthy_deadline);
         if well >= revision.wanted as usize {
-            return None;
+            return self.never_settling(deadline + self.plan.settings.min_healthy_time);
         }
-        let began = since.max(self.state.launched_at).max(self.anchor());
-        let deadline = began + self.plan.settings.healthy_deadline;
         let mut text = format!("{well} of {} {role} instances are healthy", revision.wanted);
         if let Some(sick) = revision
             .instances
@@ -146,6 +146,24 @@ impl Sides<'_> {
         }
         Some(Waiting {
             on: WaitingFor::Health,
+            text,
+            until: deadline,
+            deadline,
+            then: self.then_turn_back(),
+        })
+    }
+
+    /// All are healthy, and some never long enough at a stretch, or never in sight for long enough.
+    fn never_settling(&self, deadline: Moment) -> Option<Waiting> {
+        let is_needed = self.incoming().any(|one| !one.is_in_pool());
+        if !is_needed || self.now < deadline {
+            return None;
+        }
+        let (role, settle) = (self.incoming_role(), self.plan.settings.min_healthy_time);
+        let text =
+            format!("{role} instances were never all seen healthy for {settle} at a stretch");
+        Some(Waiting {
+            on: WaitingFor::Settling,
             text,
             until: deadline,
             deadline,
@@ -206,12 +224,12 @@ impl Sides<'_> {
         let settings = &self.plan.settings;
         let slowest = busy.iter().min_by_key(|one| self.drain_began(one))?;
         let began = self.drain_began(slowest);
-        let due = began + settings.drain_deadline;
+        let due = self.due(began, settings.drain_deadline);
         let (deadline, then) = match (settings.on_drain_deadline, self.state.is_back()) {
             (OnDrainDeadline::Rollback, false) => (due, Then::RollBack),
             (OnDrainDeadline::Rollback, true) => (due, Then::Stuck),
             (OnDrainDeadline::Wait, _) => (
-                began + settings.patience.max(settings.drain_deadline),
+                self.due(began, settings.patience.max(settings.drain_deadline)),
                 Then::Stuck,
             ),
             (OnDrainDeadline::Force, _) => (due, Then::GoOn),
@@ -283,7 +301,7 @@ impl Sides<'_> {
             plural(count),
             if count == 1 { "is" } else { "are" }
         );
-        let deadline = killed.max(self.anchor()) + self.grace() + KILL_DEADLINE;
+        let deadline = self.due(killed, self.grace() + KILL_DEADLINE);
         Some(Waiting {
             on: WaitingFor::Stop,
             text,

@@ -1,6 +1,6 @@
 //! Single behaviours of the decision, one a test.
 
-use crate::world::World;
+use crate::world::{Green, World};
 use teal_core::action::{Action, InstanceAction, KillReason};
 use teal_core::decide::{Decision, WaitingFor, decide};
 use teal_core::journal::{Command, Event, Outcome};
@@ -332,4 +332,31 @@ fn a_blue_that_is_sick_and_in_no_pool_makes_room_for_the_green_that_mends_it() {
     }
 
     assert_eq!(world.run(3_000), Some(Outcome::Completed));
+}
+
+#[test]
+fn a_sick_green_is_rolled_back_in_time_though_every_few_looks_one_fails() {
+    let mut world = World::new(2, &[], 7);
+    (world.green, world.blind_every) = (Green::NeverHealthy, 15);
+
+    let outcome = world.run(450);
+
+    assert!(
+        matches!(outcome, Some(Outcome::RolledBack { .. })),
+        "{outcome:?}"
+    );
+}
+
+#[test]
+fn a_green_that_is_never_in_sight_for_long_enough_is_rolled_back_in_time() {
+    let mut world = World::new(2, &[("min_healthy_time", "3s")], 7);
+    world.blind_every = 15;
+    world.tells_since = false;
+
+    let outcome = world.run(600);
+
+    assert!(
+        matches!(outcome, Some(Outcome::RolledBack { .. })),
+        "{outcome:?}"
+    );
 }

@@ -53,8 +53,13 @@ pub(crate) struct World {
     pub(crate) green: Green,
     /// Faults per thousand steps.
     pub(crate) chaos: u64,
+    /// Whether the orchestrator tells since when an instance has been healthy.
+    pub(crate) tells_since: bool,
+    /// Every so many looks one fails; zero: none.
+    pub(crate) blind_every: u64,
     pub(crate) blue_pending_stays: Option<Pending>,
     pub(crate) dropped: Vec<String>,
+    looks: u64,
     next: u64,
     seed: u64,
 }
@@ -126,8 +131,11 @@ impl World {
             pool: None,
             green: Green::Good,
             chaos: 0,
+            tells_since: true,
+            blind_every: 0,
             blue_pending_stays: None,
             dropped: Vec::new(),
+            looks: 0,
             next: 0,
             seed: seed | 1,
         }
@@ -260,7 +268,7 @@ impl World {
             phase: copy.phase,
             current: true,
             health: copy.health,
-            healthy_since: copy.healthy_since,
+            healthy_since: copy.healthy_since.filter(|_| self.tells_since),
             addresses: vec![Address(format!("127.0.0.1:{}", copy.id))],
         });
         let locked = self.now < fleet.locked_until;
@@ -298,7 +306,9 @@ impl World {
     }
 
     pub(crate) fn look(&mut self) -> Observation {
-        let revisions = if self.fault() {
+        self.looks += 1;
+        let is_blind = self.blind_every > 0 && self.looks.is_multiple_of(self.blind_every);
+        let revisions = if self.fault() || is_blind {
             Err("connection refused".to_owned())
         } else {
             Ok(self

@@ -194,6 +194,11 @@ impl State {
                 self.tasks[index].started_at.get_or_insert(now);
                 self.report(index, "TASK_RUNNING");
                 let (id, expunged) = (self.tasks[index].id.clone(), self.tasks[index].expunged);
+                let app = self.tasks[index].app.clone();
+                if let Some(app) = self.apps.get_mut(&app) {
+                    // If it is one too many, that is nobody's doing.
+                    app.lowered_by = By::Marathon;
+                }
                 self.tell(format!("{id} is back"));
                 if expunged {
                     self.stop(index, By::Marathon, now);
@@ -525,6 +530,7 @@ impl State {
         let truth = |(index, task): (usize, &Task)| Truth {
             instance: InstanceId(task.id.clone()),
             app: task.app.clone(),
+            address: task.page.address,
             works: task.answers(now) && task.is_running() && !self.is_lost(index, now),
             dying: task.dying.map(|dying| dying.by),
             first_alive: task.first_alive,
