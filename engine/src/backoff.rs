@@ -49,6 +49,18 @@ impl Backoff {
         (now < delay.until).then_some(delay.until)
     }
 
+    /// Returns the length of the latest delay and its end, where a task has ended.
+    pub(crate) fn delay(self) -> Option<(Duration, Instant)> {
+        self.delay.map(|delay| (delay.length, delay.until))
+    }
+
+    /// Returns the state with a delay that was in force before.
+    pub(crate) fn resumed(length: Duration, until: Instant) -> Self {
+        Self {
+            delay: Some(Delay { length, until }),
+        }
+    }
+
     /// Forgets every end.
     pub(crate) fn reset(&mut self) {
         self.delay = None;

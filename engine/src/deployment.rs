@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::identity::{AppId, InstanceId};
 use crate::model::Revision;
 use crate::time::Stamp;
@@ -25,7 +27,8 @@ pub(crate) struct Deployment {
 }
 
 /// One app's part of a step.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Action {
     pub(crate) kind: ActionKind,
     pub(crate) app: AppId,
@@ -34,7 +37,8 @@ pub(crate) struct Action {
 }
 
 /// What is done to an app. The names are Marathon's, which clients know by heart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) enum ActionKind {
     Start,
     Scale,
@@ -43,7 +47,8 @@ pub(crate) enum ActionKind {
 }
 
 /// What a scaling action waits for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Scaling {
     /// The instances that were there before: their health is not waited for.
     pub(crate) before: BTreeSet<InstanceId>,

@@ -18,8 +18,10 @@ use crate::docker::socket_candidates;
 use crate::identity::random_uuid;
 use crate::logs;
 use crate::ports::HOST_PORTS;
-use crate::run::{Containers, Fate, Runners};
+use crate::run::{Containers, Runners};
 use crate::shell::Shell;
+use crate::state::{Damage, Store};
+use crate::time::Moment;
 use crate::world::{Setting, World};
 
 /// The port Marathon listens on.
@@ -118,6 +120,14 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// What is stored in the folder cannot be read. Nothing was changed, and what runs keeps running.
+    #[error("cannot read the stored state in {}: {problem}", file.display())]
+    State {
+        /// The file that is damaged.
+        file: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// Another engine uses the folder: stop that one, or choose another folder.
     #[error("another engine uses the state folder {}", folder.display())]
     StateDirInUse {
@@ -126,9 +136,19 @@ pub enum StartError {
     },
 }
 
+impl From<Damage> for StartError {
+    fn from(damage: Damage) -> Self {
+        Self::State {
+            file: damage.file,
+            problem: damage.problem,
+        }
+    }
+}
+
 /// A running engine.
 ///
-/// Dropping it closes the API and leaves the tasks running, unwatched; [`Engine::stop`] ends them.
+/// Dropping it closes the API and leaves the tasks running, for the next engine on the same folder to
+/// take over; [`Engine::stop`] ends them.
 #[derive(Debug)]
 pub struct Engine {
     address: SocketAddr,
@@ -140,11 +160,12 @@ pub struct Engine {
 impl Engine {
     /// Starts an engine in the current tokio runtime. When it returns the API answers.
     ///
-    /// Tasks that a killed engine left behind on the same folder are ended first, with their grace
-    /// period.
+    /// It goes on where the last engine on the same folder was, however that one ended: tasks that
+    /// still run are watched again, not restarted, and what has ended meanwhile is replaced.
     ///
     /// # Errors
-    /// The folder or the address cannot be used.
+    /// The folder or the address cannot be used, or what is stored cannot be read. Then nothing was
+    /// changed, and what runs keeps running.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let folder = config.state_dir.clone();
         let unusable = |source| StartError::StateDir {
@@ -156,18 +177,25 @@ impl Engine {
         let lock = lock.ok_or_else(|| StartError::StateDirInUse {
             folder: folder.clone(),
         })?;
+        let (store, stored) = Store::open(&folders.state).map_err(StartError::from)?;
         let containers = containers(&config, &folders).map_err(unusable)?;
         let runners = Runners::new(folders.notes.clone(), containers.clone());
-        end_strays(&runners, &config).await.map_err(unusable)?;
+        let notes = runners.notes().map_err(unusable)?;
         let unbindable = |source| StartError::Listen {
             address: config.listen,
             source,
         };
         let listener = TcpListener::bind(config.listen).await.map_err(unbindable)?;
         let address = listener.local_addr().map_err(unbindable)?;
-        let world = World::new(setting(&config, &folders, containers).map_err(unusable)?);
+        let setting = setting(&config, &folders, containers).map_err(unusable)?;
+        let world = match stored {
+            None => World::new(setting, Moment::now()),
+            Some(stored) => World::restored(setting, stored, Moment::now())
+                .map_err(|problem| store.damage(problem))?,
+        };
         let sandboxes = folders.sandboxes.clone();
-        let shell = Shell::new(world, runners, folders.sandboxes, config.on_notice);
+        let shell = Shell::new(world, store, runners, folders.sandboxes, config.on_notice);
+        shell.resume(notes).await;
         let api = api::Api::new(Arc::clone(&shell), address, config.heartbeat);
         let servers = vec![
             tokio::spawn(Arc::clone(&shell).keep_time()),
@@ -192,43 +220,38 @@ impl Engine {
         self.address
     }
 
-    /// Ends the engine: refuses further changes, asks every task to end, gives each its grace
-    /// period, and returns when none is left.
+    /// Ends the engine and its tasks: refuses further changes, asks every task to end, gives each
+    /// its grace period, and returns when none is left. The apps stay in the state folder: the next
+    /// engine starts them again.
     pub async fn stop(self) {
-        self.shell.change(|world, now| world.stop(now));
-        self.shell.wait_until_empty().await;
+        self.shell.stop().await;
+    }
+
+    /// Ends the engine and leaves its tasks running for the next one on the same folder. Returns
+    /// how many they are.
+    ///
+    /// Everything that matters is on the disk at any moment, so this does no more than dropping the
+    /// engine or killing its process does.
+    #[must_use = "somebody should know what still runs"]
+    pub fn leave(self) -> usize {
+        self.shell.read(|world, _| world.task_count())
     }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        self.shell.change(|world, _| world.abandon());
+        self.shell.abandon();
         for server in &self.servers {
             server.abort();
         }
     }
 }
 
-/// Ends what a former engine left running.
-async fn end_strays(runners: &Runners, config: &Config) -> io::Result<()> {
-    for note in runners.notes()? {
-        let task = note.task.clone();
-        match runners.fate(&note).await {
-            Fate::Runs => {
-                runners.end_stray(note).await;
-                (config.on_notice)(Notice::new(format!(
-                    "ended {task}, left by a former engine"
-                )));
-            }
-            Fate::Ended(_) => runners.forget(&task),
-        }
-    }
-    Ok(())
-}
-
 /// Where the engine keeps files.
 #[derive(Debug, Clone)]
 struct Folders {
+    /// Where all of it is.
+    state: PathBuf,
     /// One folder per task: its working directory, with its output.
     sandboxes: PathBuf,
     /// One note per running task.
@@ -247,6 +270,7 @@ fn create_folders(state_dir: &Path) -> io::Result<Folders> {
         notes: state_dir.join("processes"),
         positions: state_dir.join("outputs"),
         identity: state_dir.join("identity"),
+        state: state_dir,
     };
     fs::create_dir_all(&folders.positions)?;
     fs::create_dir_all(&folders.sandboxes)?;

@@ -21,6 +21,9 @@ pub(crate) const EVENTS_BUFFERED: usize = 1024;
 /// The id of the one agent, as events and tasks show it.
 pub(crate) const AGENT_ID: &str = "teal-agent-S0";
 
+/// The one event that a probe may set off again and again without anything else changing.
+pub(crate) const FAILED_HEALTH_CHECK: &str = "failed_health_check_event";
+
 /// One event, not yet on the bus.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Event {
@@ -169,7 +172,7 @@ pub(crate) fn health_status_changed(instance: &Instance, alive: bool) -> Event {
 /// A failure was counted. `taskId` holds the instance's id, as in Marathon ≥ 1.4.
 pub(crate) fn failed_health_check(instance: &Instance, check: &HealthCheck) -> Event {
     Event::new(
-        "failed_health_check_event",
+        FAILED_HEALTH_CHECK,
         json!({
             "appId": instance.revision.definition.id,
             "taskId": instance.id,

@@ -9,6 +9,8 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use crate::definition::HealthCheck;
 use crate::probe::Answer;
 use crate::time::{Moment, Stamp};
@@ -49,7 +51,8 @@ impl ProbeResult {
 }
 
 /// Everything known about one check of one task.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct CheckState {
     /// Whether any probe has come back; without it the check is unknown and is not listed.
     pub(crate) reported: bool,
@@ -59,6 +62,7 @@ pub(crate) struct CheckState {
     pub(crate) last_failure: Option<Stamp>,
     pub(crate) last_failure_cause: Option<String>,
     alive: bool,
+    #[serde(skip)]
     last_counted: Option<Instant>,
 }
 
@@ -77,6 +81,13 @@ impl CheckState {
     /// Returns whether the last counted result was a success.
     pub(crate) fn is_alive(&self) -> bool {
         self.alive
+    }
+
+    /// Goes on from a state that was stored.
+    pub(crate) fn resume(&mut self, now: Moment) {
+        // The time of the last failure is set exactly when one is counted.
+        let counted = self.last_failure.map(|failure| now.at_stamp(failure));
+        self.last_counted = counted.map(|counted| counted.instant);
     }
 
     /// Returns how long to wait between the starts of two probes.

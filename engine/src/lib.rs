@@ -18,9 +18,13 @@
 //! # What it does not do
 //! Other users, readiness checks, artifacts, secrets and groups are refused with a 422
 //! that names the field. `cpus`, `mem` and `disk` of processes are kept and shown but not enforced;
-//! those of containers are, but for `disk`. State is not
-//! kept across a restart: apps are gone, and tasks that a killed engine left behind are ended when
-//! the next one starts on the same folder, so that no port stays taken.
+//! those of containers are, but for `disk`.
+//!
+//! # What survives
+//! Everything: apps and their versions, running deployments, back-offs, failures, health. A change is
+//! on the disk before it is answered. An engine that starts on the folder of one that was stopped or
+//! killed watches its tasks on; the one thing it cannot learn is the exit status of a process that
+//! another one started, which only the parent of a process is told.
 //!
 //! Tasks get an environment of their own, but they inherit what file descriptors the calling process
 //! itself inherited without close-on-exec; Rust's own are not among them.
@@ -60,6 +64,7 @@ mod refusal;
 mod rolling;
 mod run;
 mod shell;
+mod state;
 mod time;
 mod world;
 

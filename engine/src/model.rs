@@ -115,7 +115,8 @@ impl App {
 }
 
 /// What an instance is meant to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) enum Goal {
     Running,
     /// It goes away with its task.
@@ -177,7 +178,8 @@ impl Instance {
 }
 
 /// Where a task stands. Terminal states are only seen in events: an ended task is forgotten.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) enum TaskState {
     Staging,
     Running,
@@ -261,7 +263,8 @@ impl Task {
 }
 
 /// The addresses of a container that has a network of its own; none in host mode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Addresses {
     pub(crate) v4: Option<Ipv4Addr>,
     pub(crate) v6: Option<Ipv6Addr>,

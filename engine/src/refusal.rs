@@ -36,6 +36,8 @@ pub(crate) enum Refusal {
     TooManyDeployments(usize),
     TooManyListeners(usize),
     Stopping,
+    /// The change cannot be written down, for this reason.
+    NotStored(String),
 }
 
 impl Refusal {
@@ -57,7 +59,9 @@ impl Refusal {
             Self::BadRequest(_) | Self::MalformedJson(_) => StatusCode::BAD_REQUEST,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooManyDeployments(_) | Self::ForeignOrigin(_) => StatusCode::FORBIDDEN,
-            Self::TooManyListeners(_) | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooManyListeners(_) | Self::Stopping | Self::NotStored(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
@@ -89,7 +93,8 @@ impl Refusal {
             | Self::BodyTooLarge(_)
             | Self::TooManyDeployments(_)
             | Self::TooManyListeners(_)
-            | Self::Stopping => json!({ "message": self.message() }),
+            | Self::Stopping
+            | Self::NotStored(_) => json!({ "message": self.message() }),
         }
     }
 
@@ -133,6 +138,9 @@ impl Refusal {
                 format!("Too many event streams are open ({limit}). Close one and try again.")
             }
             Self::Stopping => "The engine is stopping".to_owned(),
+            Self::NotStored(reason) => format!(
+                "The engine cannot write its state down: {reason}. It starts and ends nothing until it can"
+            ),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Nothing here waits. Decisions take a [`Moment`] as an argument and never read a clock.
 
 use std::fmt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -24,6 +24,35 @@ impl Moment {
             stamp: Stamp(Timestamp::now().as_millisecond()),
         }
     }
+
+    /// Returns another moment, given by the monotonic clock, as if nobody had set the other one.
+    pub(crate) fn at(self, instant: Instant) -> Self {
+        let later = instant.saturating_duration_since(self.instant);
+        let earlier = self.instant.saturating_duration_since(instant);
+        let stamp = self.stamp.0 + milliseconds(later) - milliseconds(earlier);
+        Self {
+            instant,
+            stamp: Stamp(stamp),
+        }
+    }
+
+    /// Returns another moment, given by the wall clock, as if nobody had set it.
+    pub(crate) fn at_stamp(self, stamp: Stamp) -> Self {
+        let length = Duration::from_millis(stamp.0.abs_diff(self.stamp.0));
+        let instant = if stamp > self.stamp {
+            self.instant.checked_add(length)
+        } else {
+            self.instant.checked_sub(length)
+        };
+        Self {
+            instant: instant.unwrap_or(self.instant),
+            stamp,
+        }
+    }
+}
+
+fn milliseconds(length: Duration) -> i64 {
+    i64::try_from(length.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// A wall-clock time in whole milliseconds, which is also what an app version is.
@@ -43,6 +72,12 @@ impl Stamp {
     /// Returns the stamp one millisecond later, which keeps versions distinct.
     pub(crate) const fn next(self) -> Self {
         Self(self.0 + 1)
+    }
+
+    /// Returns how much time lies between an earlier stamp and this one; none where it is later.
+    pub(crate) fn since(self, earlier: Self) -> Duration {
+        let milliseconds = self.0.saturating_sub(earlier.0);
+        Duration::from_millis(u64::try_from(milliseconds).unwrap_or_default())
     }
 
     /// Returns the stamp that an ISO-8601 text means, or nothing where it is none.

@@ -205,7 +205,8 @@ pub(super) async fn fate(containers: &Containers, named: &Named) -> Fate {
             Fate::Ended(end_of(&inspected))
         }
         Err(DockerError::Missing(_)) => Fate::Ended(gone()),
-        Ok(_) | Err(_) => Fate::Runs,
+        Ok(inspected) => Fate::Runs(Some(addresses(&inspected))),
+        Err(_) => Fate::Runs(None),
     }
 }
 
@@ -247,6 +248,7 @@ async fn begin(
         started_at: Moment::now().stamp,
         kill_grace_seconds: launch.kill_grace.as_secs(),
         handle: Handle::Container(named.clone()),
+        told_to_end_at: None,
         end: None,
     };
     fs::create_dir_all(&launch.sandbox)

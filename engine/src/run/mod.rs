@@ -20,6 +20,7 @@ mod wish;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -33,6 +34,7 @@ use crate::definition::Command;
 use crate::identity::TaskId;
 use crate::model::{Addresses, TaskEnd};
 use crate::probe::Answer;
+use crate::time::Stamp;
 
 /// A task to be started.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,22 +62,26 @@ pub(crate) type Kills = mpsc::UnboundedReceiver<Duration>;
 /// What became of a noted task while no engine watched it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fate {
-    Runs,
+    /// It runs, and has these addresses, where that can be seen.
+    Runs(Option<Addresses>),
     Ended(TaskEnd),
 }
 
 /// All kinds of runners, and what they share.
 #[derive(Debug)]
 pub(crate) struct Runners {
-    /// The folder with one note per task.
-    notes: PathBuf,
+    /// The folder with one note per task. The lock is held while a note is read and replaced.
+    notes: Mutex<PathBuf>,
     containers: Containers,
 }
 
 impl Runners {
     /// Returns runners that keep their notes in a folder.
     pub(crate) fn new(notes: PathBuf, containers: Containers) -> Self {
-        Self { notes, containers }
+        Self {
+            notes: Mutex::new(notes),
+            containers,
+        }
     }
 
     /// Runs one task to its end and returns when nothing of it is left. `started` is called once it
@@ -89,25 +95,40 @@ impl Runners {
         let task = launch.task.clone();
         let end = match &launch.what {
             What::Process(command) => {
+                let notes = self.folder().clone();
                 let started = || started(Addresses::default());
-                process::run(&launch, command, &self.notes, kills, started).await
+                process::run(&launch, command, &notes, kills, started).await
             }
             What::Container(wish) => {
-                container::run(&self.containers, &launch, wish, &self.notes, kills, started).await
+                let notes = self.folder().clone();
+                container::run(&self.containers, &launch, wish, &notes, kills, started).await
             }
         };
-        self.note_end(&task, &end);
+        note::change(&self.folder(), &task, |note| note.end = Some(end.clone()));
         end
     }
 
     /// Watches a task that a former engine started, to its end.
     pub(crate) async fn adopt(&self, note: Note, kills: Kills) -> TaskEnd {
         let end = match &note.handle {
-            Handle::Process(leader) => process::adopt(leader, kills).await,
+            Handle::Process(leader) => process::adopt(leader, &note.task, kills).await,
             Handle::Container(named) => container::adopt(&self.containers, named, kills).await,
         };
-        self.note_end(&note.task, &end);
+        note::change(&self.folder(), &note.task, |note| {
+            note.end = Some(end.clone());
+        });
         end
+    }
+
+    /// Notes that a task has been told to end, and returns how much of its grace period is left:
+    /// all of it, unless a former engine had told it already.
+    pub(crate) fn grace_left(&self, task: &TaskId, grace: Duration, now: Stamp) -> Duration {
+        let mut left = grace;
+        note::change(&self.folder(), task, |note| {
+            let told = *note.told_to_end_at.get_or_insert(now);
+            left = grace.saturating_sub(now.since(told));
+        });
+        left
     }
 
     /// Returns whether a noted task still runs. Where it has ended, nothing of it is left.
@@ -133,7 +154,7 @@ impl Runners {
 
     /// Removes the containers of this engine that no note is about, and returns their tasks.
     pub(crate) async fn remove_strays(&self) -> Vec<String> {
-        let is_noted = |task: &str| note::exists(&self.notes, task);
+        let is_noted = |task: &str| note::exists(&self.folder(), task);
         self.containers.remove_strays(is_noted).await
     }
 
@@ -153,15 +174,15 @@ impl Runners {
     /// # Errors
     /// The folder or a note cannot be read, or a note is damaged.
     pub(crate) fn notes(&self) -> io::Result<Vec<Note>> {
-        note::all(&self.notes)
+        note::all(&self.folder())
     }
 
     /// Removes the note of a task that has ended, once that is known elsewhere.
     pub(crate) fn forget(&self, task: &TaskId) {
-        note::remove(&self.notes, task);
+        note::remove(&self.folder(), task);
     }
 
-    fn note_end(&self, task: &TaskId, end: &TaskEnd) {
-        note::write_end(&self.notes, task, end);
+    fn folder(&self) -> MutexGuard<'_, PathBuf> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -25,6 +25,8 @@ pub(crate) struct Note {
     pub(crate) kill_grace_seconds: u64,
     #[serde(flatten)]
     pub(crate) handle: Handle,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) told_to_end_at: Option<Stamp>,
     /// How it ended, from then until that is known elsewhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) end: Option<TaskEnd>,
@@ -72,16 +74,17 @@ pub(super) fn all(folder: &Path) -> io::Result<Vec<Note>> {
     Ok(notes)
 }
 
-/// Puts a task's end into its note, where it has one.
+/// Changes a task's note, where it has one.
 ///
-/// Where that fails the end is told to the world all the same; only an engine that is killed before
-/// the world has written it down does not learn how the task ended.
-pub(super) fn write_end(folder: &Path, task: &TaskId, end: &TaskEnd) {
+/// What is added to a note only matters to an engine that comes after one that is killed right now,
+/// and that one can do without: it would not learn how a task ended, or would give it a longer
+/// grace period. So a note that cannot be changed is left as it is.
+pub(super) fn change(folder: &Path, task: &TaskId, change: impl FnOnce(&mut Note)) {
     let Ok(bytes) = fs::read(path(folder, task)) else {
         return;
     };
     if let Ok(mut note) = serde_json::from_slice::<Note>(&bytes) {
-        note.end = Some(end.clone());
+        change(&mut note);
         note.write(folder).ok();
     }
 }
@@ -110,7 +113,9 @@ mod tests {
         let note = note("a.b");
 
         note.write(folder.path()).expect("it is written");
-        write_end(folder.path(), &note.task, &TaskEnd::Finished);
+        change(folder.path(), &note.task, |note| {
+            note.end = Some(TaskEnd::Finished);
+        });
 
         let text = fs::read_to_string(path(folder.path(), &note.task)).expect("it is there");
         assert!(text.contains(r#""kind":"process""#), "{text}");
@@ -140,6 +145,7 @@ mod tests {
             started_at: Stamp::from_milliseconds(1),
             kill_grace_seconds: 3,
             handle: Handle::Process(Leader::of(std::process::id()).expect("we run")),
+            told_to_end_at: None,
             end: None,
         }
     }

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::group::{
-    GROUP_POLL, GROUP_VANISH_LIMIT, group_is_alive, kill_group, kill_task_members, stat,
+    GROUP_POLL, GROUP_VANISH_LIMIT, Stat, group_is_alive, kill_group, kill_task_members, stat,
     terminate_group,
 };
 use super::pidfd::PidFd;
@@ -60,11 +60,16 @@ impl Leader {
         })
     }
 
-    /// Returns whether the very process exists and is not a zombie.
+    /// Returns whether the very process runs.
     fn is_alive(&self) -> bool {
-        boot_id().is_ok_and(|id| id == self.boot_id)
-            && stat(self.pid)
-                .is_some_and(|stat| stat.start_time == self.start_time && !stat.is_zombie)
+        self.stat().is_some_and(|stat| !stat.is_zombie)
+    }
+
+    /// Returns what the system shows of the very process, as long as it has not been collected.
+    fn stat(&self) -> Option<Stat> {
+        let same_boot = boot_id().is_ok_and(|id| id == self.boot_id);
+        let stat = stat(self.pid).filter(|_| same_boot)?;
+        (stat.start_time == self.start_time).then_some(stat)
     }
 }
 
@@ -85,28 +90,32 @@ pub(super) async fn run(
 }
 
 /// Watches a process group that a former engine started, to its end.
-pub(super) async fn adopt(leader: &Leader, kills: Kills) -> TaskEnd {
+pub(super) async fn adopt(leader: &Leader, task: &TaskId, kills: Kills) -> TaskEnd {
     let process = PidFd::open(leader.pid);
     // Whether it is the very process is asked after it is held.
-    let process = process.ok().filter(|_| leader.is_alive());
+    let process = process.ok().filter(|_| leader.stat().is_some());
     match process {
         Some(process) => watch(&process, leader.pid, kills).await,
-        None => unknown_end(),
+        None => end_without_leader(task).await,
     }
 }
 
 /// Returns what became of a process group. Where its leader has gone the rest goes too.
 pub(super) async fn fate(leader: &Leader, task: &TaskId) -> Fate {
     if leader.is_alive() {
-        return Fate::Runs;
+        return Fate::Runs(None);
     }
+    Fate::Ended(end_without_leader(task).await)
+}
+
+async fn end_without_leader(task: &TaskId) -> TaskEnd {
     let vanish = async {
         while kill_task_members(task) {
             tokio::time::sleep(GROUP_POLL).await;
         }
     };
     timeout(GROUP_VANISH_LIMIT, vanish).await.ok();
-    Fate::Ended(unknown_end())
+    unknown_end()
 }
 
 /// Only the parent of a process learns how it ended, and that was the former engine.
@@ -134,6 +143,7 @@ fn start(
         started_at: Moment::now().stamp,
         kill_grace_seconds: launch.kill_grace.as_secs(),
         handle: Handle::Process(leader.clone()),
+        told_to_end_at: None,
         end: None,
     };
     note.write(notes)?;
@@ -236,7 +246,8 @@ async fn wait_for_leader(
 ) -> (io::Result<Option<WaitIdStatus>>, Option<Instant>) {
     let grace = tokio::select! {
         status = process.exit() => return (status, None),
-        grace = kills.recv() => grace.unwrap_or_default(),
+        // A closed channel is no order: the engine has let go of the task and is about to drop this.
+        Some(grace) = kills.recv() => grace,
     };
     terminate_group(group);
     let kill_at = Instant::now() + grace;

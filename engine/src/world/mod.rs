@@ -11,6 +11,7 @@
 mod changes;
 mod probes;
 mod readiness;
+mod restore;
 mod steering;
 mod steps;
 mod tasks;
@@ -26,12 +27,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub(crate) use changes::{Accepted, Force, Target, Wish};
+pub(crate) use restore::Found;
 pub(crate) use views::{Offers, ServicePorts, Tasks};
 
 use crate::check::CheckWatch;
 use crate::deployment::Deployment;
 use crate::environment::{self, Surroundings};
-use crate::events::Event;
+use crate::events::{Event, FAILED_HEALTH_CHECK};
 use crate::health::CheckState;
 use crate::identity::{AppId, TaskId};
 use crate::model::{Addresses, App, Instance, ProbeSlot, Revision, Task, TaskState};
@@ -64,6 +66,18 @@ pub(crate) enum Effect {
     Discard(TaskId),
     /// Tell a person.
     Notice(String),
+}
+
+impl Effect {
+    /// Returns whether it tells of a change that must be on the disk first. What comes of probes
+    /// alone need not be, until somebody's health changes.
+    pub(crate) fn is_news(&self) -> bool {
+        match self {
+            Self::Probe(_) | Self::Notice(_) => false,
+            Self::Publish(event) => event.kind != FAILED_HEALTH_CHECK,
+            Self::Launch(_) | Self::Kill(..) | Self::Discard(_) => true,
+        }
+    }
 }
 
 /// What a probe is for.
@@ -114,10 +128,12 @@ impl fmt::Debug for Setting {
     }
 }
 
-/// Everything the engine knows.
+/// Everything the engine knows. What of it outlives the engine is in `restore.rs`.
 #[derive(Debug)]
 pub(crate) struct World {
     setting: Setting,
+    /// When this process took the world on: where its two clocks are tied together.
+    began: Moment,
     apps: BTreeMap<AppId, App>,
     deployments: Vec<Deployment>,
     effects: Vec<Effect>,
@@ -131,10 +147,11 @@ pub(crate) struct World {
 
 impl World {
     /// Returns a world without apps.
-    pub(crate) fn new(setting: Setting) -> Self {
+    pub(crate) fn new(setting: Setting, now: Moment) -> Self {
         let next_port = setting.first_port;
         Self {
             setting,
+            began: now,
             apps: BTreeMap::new(),
             deployments: Vec::new(),
             effects: Vec::new(),
@@ -188,6 +205,11 @@ impl World {
     /// Decides nothing from here on: what runs keeps running and what ends stays ended.
     pub(crate) fn abandon(&mut self) {
         self.abandoned = true;
+    }
+
+    /// Returns whether somebody else may have taken the world on.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.abandoned
     }
 
     /// Returns the host that all tasks run on.

@@ -1,19 +1,20 @@
 //! The world on its own: time and processes are what the test says they are.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::{
-    Accepted, Effect, Force, LAUNCHES_AT_ONCE, Setting, Subject, Target, Tasks, Wish, World,
+    Accepted, Effect, Force, Found, LAUNCHES_AT_ONCE, Setting, Subject, Target, Tasks, Wish, World,
 };
 use crate::fixtures::definition_of;
 use crate::identity::{AppId, TaskId};
 use crate::model::{Addresses, TaskEnd};
 use crate::probe::Answer;
 use crate::refusal::Refusal;
+use crate::run::Fate;
 use crate::time::Moment;
 
 #[test]
@@ -60,6 +61,90 @@ fn tasks_of_one_machine_get_different_ports() {
         .filter_map(|port| port.as_u64())
         .collect();
     assert_eq!(ports.len(), 5);
+}
+
+#[test]
+fn a_world_that_was_stored_is_restored_as_it_was() {
+    let mut stage = Stage::new();
+    stage.create(
+        json!({ "id": "/shop/cart", "cmd": "sleep 1", "instances": 2, "healthChecks": [{}],
+        "backoffSeconds": 30, "labels": { "tier": "front" } }),
+    );
+    let tasks = stage.start_all();
+    stage.probe(&tasks[0], Answer::Connected);
+    stage.end(&tasks[1], &TaskEnd::Failed("it broke".to_owned()));
+    stage.scale_by_force("/shop/cart", 3);
+    let stored = stage.world.stored();
+
+    let restored = World::restored(setting(), stored.clone(), stage.now);
+
+    let restored = restored.expect("it is whole");
+    assert_eq!(restored.stored(), stored);
+    let app = AppId::from_text("/shop/cart");
+    assert_eq!(
+        restored.app_json(&app, Tasks::Embedded),
+        stage.world.app_json(&app, Tasks::Embedded)
+    );
+    assert_eq!(restored.deployments_json(), stage.world.deployments_json());
+}
+
+#[test]
+fn a_launch_that_was_intended_and_never_happened_is_ordered_again_under_the_same_id() {
+    let mut stage = Stage::new();
+    stage.create(json!({ "id": "a", "cmd": "sleep 1" }));
+    let intended = stage.launched.clone();
+    let stored = stage.world.stored();
+
+    stage.world = World::restored(setting(), stored, stage.now).expect("it is whole");
+    stage.launched.clear();
+    let running = stage.change(|world, now| world.take_stock(&BTreeMap::new(), now));
+
+    assert_eq!(running, []);
+    assert_eq!(stage.launched, intended);
+}
+
+#[test]
+fn a_task_that_began_before_anybody_wrote_it_down_is_taken_over() {
+    let mut stage = Stage::new();
+    stage.create(json!({ "id": "a", "cmd": "sleep 1" }));
+    let stored = stage.world.stored();
+    let task = stage.launched.pop_front().expect("a launch");
+    let found = Found {
+        started_at: stage.now.stamp,
+        fate: Fate::Runs(None),
+    };
+
+    stage.world = World::restored(setting(), stored, stage.now).expect("it is whole");
+    let running =
+        stage.change(|world, now| world.take_stock(&BTreeMap::from([(task.clone(), found)]), now));
+
+    assert_eq!(running, [task]);
+    assert_eq!(stage.app("/a")["tasksRunning"], 1);
+    assert!(stage.launched.is_empty());
+}
+
+#[test]
+fn a_probe_that_changes_nobodys_health_is_no_news() {
+    let mut stage = Stage::new();
+    stage.create(json!({ "id": "a", "cmd": "sleep 1",
+        "healthChecks": [{ "gracePeriodSeconds": 0, "maxConsecutiveFailures": 0 }] }));
+    let task = stage.start_all().remove(0);
+
+    let mut news = Vec::new();
+    for answer in [
+        Answer::Connected,
+        Answer::Connected,
+        Answer::Nothing("no".to_owned()),
+        Answer::Nothing("no".to_owned()),
+        Answer::Connected,
+    ] {
+        stage.pass(Duration::from_secs(60));
+        let subject = Subject::Health(0);
+        stage.world.probe_done(&task, subject, answer, stage.now);
+        news.push(stage.world.take_effects().iter().any(Effect::is_news));
+    }
+
+    assert_eq!(news, [true, false, true, false, true]);
 }
 
 #[test]
@@ -231,23 +316,10 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
-        let mut ids = 0_u32;
-        let world = World::new(Setting {
-            host: "127.0.0.1".to_owned(),
-            sandboxes: PathBuf::from("/sandboxes"),
-            search_path: "/bin".to_owned(),
-            host_ports: 31_000..=31_100,
-            first_port: 31_000,
-            container_obstacle: Box::new(|| None),
-            port_is_free: Box::new(|_| true),
-            fresh_id: Box::new(move || {
-                ids += 1;
-                format!("{ids:04}")
-            }),
-        });
+        let now = Moment::now();
         Self {
-            world,
-            now: Moment::now(),
+            world: World::new(setting(), now),
+            now,
             launched: VecDeque::new(),
             running: BTreeSet::new(),
             killed: Vec::new(),
@@ -291,6 +363,17 @@ impl Stage {
             .expect("nothing locks the app");
     }
 
+    fn scale_by_force(&mut self, app: &str, instances: u32) {
+        let app = AppId::from_text(app);
+        let current = self.world.current(&app).expect("it exists");
+        let mut definition = current.definition.clone();
+        definition.instances = instances;
+        let target = Target::Define(Box::new(definition));
+        let wishes = vec![Wish { app, target }];
+        self.change(|world, now| world.deploy(wishes, BTreeSet::new(), Force::Yes, now))
+            .expect("force takes the lock away");
+    }
+
     fn kill_and_scale(&mut self, tasks: &[TaskId], force: Force) -> Result<Accepted, Refusal> {
         self.change(|world, now| world.kill_and_scale(tasks, force, now))
     }
@@ -318,12 +401,29 @@ impl Stage {
     }
 
     fn pass(&mut self, time: Duration) {
-        self.now.instant += time;
+        self.now = self.now.at(self.now.instant + time);
         self.change(|_, _| ());
     }
 
     fn app(&self, id: &str) -> Value {
         let app = self.world.app_json(&AppId::from_text(id), Tasks::Embedded);
         app.expect("the app exists")
+    }
+}
+
+fn setting() -> Setting {
+    let mut ids = 0_u32;
+    Setting {
+        host: "127.0.0.1".to_owned(),
+        sandboxes: PathBuf::from("/sandboxes"),
+        search_path: "/bin".to_owned(),
+        host_ports: 31_000..=31_100,
+        first_port: 31_000,
+        container_obstacle: Box::new(|| None),
+        port_is_free: Box::new(|_| true),
+        fresh_id: Box::new(move || {
+            ids += 1;
+            format!("{ids:04}")
+        }),
     }
 }

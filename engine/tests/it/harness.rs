@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 use teal_engine::{Config, Engine};
@@ -40,6 +40,13 @@ impl Folder {
     pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
+
+    /// Kills the leader of a running task from outside.
+    pub(crate) fn crash(&self, task: &str) {
+        let note = self.path().join("processes").join(format!("{task}.json"));
+        let leader = leader_of(&note).expect("a running task has a note");
+        kill(leader, Signal::SIGKILL).expect("the process is ours");
+    }
 }
 
 impl Drop for Folder {
@@ -56,7 +63,7 @@ impl Drop for Folder {
 }
 
 /// Returns the leader of the process group that a note is about.
-pub(crate) fn leader_of(note: &Path) -> Option<Pid> {
+fn leader_of(note: &Path) -> Option<Pid> {
     let note: Value = serde_json::from_slice(&std::fs::read(note).ok()?).ok()?;
     let id = i32::try_from(note["pid"].as_i64()?).ok()?;
     Some(Pid::from_raw(id)).filter(|_| id > 1)
@@ -96,6 +103,16 @@ impl Marathon {
         let mut config = config(&folder);
         adjust(&mut config);
         let engine = Engine::start(config).await.expect("the engine starts");
+        Self { engine, folder }
+    }
+
+    /// Lets go of the engine, does something, and starts another one on the same folder.
+    pub(crate) async fn restarted(self, meanwhile: impl AsyncFnOnce(&Folder)) -> Self {
+        let Self { engine, folder } = self;
+        drop(engine);
+        meanwhile(&folder).await;
+        let engine = Engine::start(config(&folder)).await;
+        let engine = engine.expect("the next engine starts");
         Self { engine, folder }
     }
 

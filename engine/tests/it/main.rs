@@ -11,6 +11,7 @@ mod health;
 mod kill;
 mod readiness;
 mod refusals;
+mod restart;
 mod runbook;
 mod supervision;
 mod tls;

@@ -1,10 +1,9 @@
 //! Processes: their environment, their ends, what follows them.
 
-use nix::sys::signal::{Signal, kill};
 use serde_json::json;
 use teal_engine::Engine;
 
-use crate::harness::{Marathon, config, eventually, is_alive, leader_of, sleeper, text};
+use crate::harness::{Marathon, config, eventually, is_alive, sleeper, text};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_sees_marathons_environment_and_nothing_of_the_engines() {
@@ -85,7 +84,7 @@ async fn a_crashed_task_comes_back_as_the_next_incarnation_after_its_backoff() {
     marathon.run(app).await;
     let first = marathon.task_ids("/a").await.remove(0);
 
-    crash(&marathon, &first);
+    marathon.folder.crash(&first);
     let queued = eventually("the relaunch waits", || async {
         let queue = marathon.get("/v2/queue").await.json();
         (queue["queue"][0]["app"]["id"] == "/a").then(|| queue["queue"][0].clone())
@@ -121,7 +120,7 @@ async fn a_backoff_can_be_cut_short() {
     app["maxLaunchDelaySeconds"] = json!(3600);
     marathon.run(app).await;
     let first = marathon.task_ids("/a").await.remove(0);
-    crash(&marathon, &first);
+    marathon.folder.crash(&first);
     eventually("the relaunch waits", || async {
         let queue = marathon.get("/v2/queue").await.json();
         (queue["queue"] != json!([])).then_some(())
@@ -204,26 +203,6 @@ async fn a_required_port_is_used_as_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_ends_what_a_killed_one_left_behind() {
-    let marathon = Marathon::start().await;
-    let mut app = sleeper("/a", 1);
-    app["cmd"] = json!("echo $$; exec sleep 1000");
-    marathon.run(app).await;
-    let task = marathon.task_ids("/a").await.remove(0);
-    let pid = marathon.sandbox_file(&task, "stdout").await;
-    let Marathon { engine, folder } = marathon;
-    drop(engine);
-    assert!(is_alive(&pid));
-
-    let next = Engine::start(config(&folder))
-        .await
-        .expect("the next engine starts");
-
-    assert!(!is_alive(&pid));
-    next.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_state_folder_serves_one_engine_at_a_time() {
     let marathon = Marathon::start().await;
 
@@ -233,15 +212,4 @@ async fn a_state_folder_serves_one_engine_at_a_time() {
         matches!(second, Err(teal_engine::StartError::StateDirInUse { .. })),
         "{second:?}"
     );
-}
-
-/// Kills a task's process from outside.
-fn crash(marathon: &Marathon, task: &str) {
-    let note = marathon
-        .folder
-        .path()
-        .join("processes")
-        .join(format!("{task}.json"));
-    let leader = leader_of(&note).expect("a running task has a note");
-    kill(leader, Signal::SIGKILL).expect("the process is ours");
 }
