@@ -29,7 +29,7 @@ const LOGIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a refused login is not tried again: an account may be locked after too many.
 const REFUSAL_HOLDS: Duration = Duration::from_secs(10);
 /// How long a token may be.
-const TOKEN_BYTES_MAX: usize = 64 * 1024;
+const TOKEN_BYTES_MAX: u64 = 64 * 1024;
 
 /// As whom teal comes.
 #[derive(Debug, Clone, Default)]
@@ -51,10 +51,19 @@ pub enum Credentials {
         /// Where it came from, for people.
         from: String,
         /// The file it came from: it is read again when the token is refused.
-        file: Option<PathBuf>,
+        file: Option<TokenFile>,
     },
     /// With the token that this account gets when it logs in.
     Login(Account),
+}
+
+/// A file with a token in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenFile {
+    /// The token and nothing else.
+    Plain(PathBuf),
+    /// The settings of the DC/OS command line, where `dcos auth login` leaves its token.
+    Dcos(PathBuf),
 }
 
 /// An account of DC/OS.
@@ -135,6 +144,12 @@ impl Auth {
         })
     }
 
+    pub(crate) fn logs_in_by_tls(&self) -> bool {
+        self.logins
+            .iter()
+            .any(|uri| uri.scheme_str() == Some("https"))
+    }
+
     pub(crate) fn origins(&self) -> &[Origin] {
         &self.origins
     }
@@ -180,7 +195,7 @@ impl Auth {
         let header = match &self.credentials {
             Credentials::None | Credentials::Basic { .. } => return Ok(false),
             Credentials::Token { from, file, .. } => {
-                let Some(token) = file.as_deref().and_then(read_again) else {
+                let Some(token) = file.as_ref().and_then(TokenFile::read_again) else {
                     return Ok(false);
                 };
                 by_token(&token, from)?
@@ -303,14 +318,20 @@ fn login_refused(uri: &Uri, error: DriverError) -> DriverError {
     }
 }
 
-/// Returns the token that the file holds, unless it is gone or no plain file: a pipe can be read once only.
-fn read_again(file: &std::path::Path) -> Option<Secret> {
-    let meta = std::fs::metadata(file).ok()?;
-    if !meta.is_file() || meta.len() > TOKEN_BYTES_MAX as u64 {
-        return None;
+impl TokenFile {
+    /// Returns the token that the file holds, unless it is gone or no plain file: a pipe can be read once only.
+    fn read_again(&self) -> Option<Secret> {
+        let file = match self {
+            Self::Dcos(file) => return crate::dcos::token_in(file),
+            Self::Plain(file) => file,
+        };
+        let meta = std::fs::metadata(file).ok()?;
+        if !meta.is_file() || meta.len() > TOKEN_BYTES_MAX {
+            return None;
+        }
+        let token = Secret::new(std::fs::read_to_string(file).ok()?.trim());
+        (!token.is_empty()).then_some(token)
     }
-    let token = Secret::new(std::fs::read_to_string(file).ok()?.trim());
-    (!token.is_empty()).then_some(token)
 }
 
 fn basic(user: &str, password: &Secret) -> Result<HeaderValue, DriverError> {

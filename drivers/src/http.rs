@@ -152,7 +152,7 @@ impl Client {
         };
         let origins = believed.iter().map(Base::origin).collect();
         let auth = Auth::new(access.credentials, origins, &masters)?;
-        let any_https = masters.iter().chain(&believed).any(Base::is_https);
+        let any_https = masters.iter().any(Base::is_https) || auth.logs_in_by_tls();
         let config = if any_https {
             access.trust.config()?
         } else {

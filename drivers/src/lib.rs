@@ -14,6 +14,7 @@ pub mod balancers;
 pub mod chance;
 pub mod clock;
 pub mod conformance;
+pub mod dcos;
 pub mod fake;
 pub mod faulty;
 pub mod gauge;

@@ -2,6 +2,7 @@
 
 mod canned;
 mod conformance;
+mod dcos;
 mod gauges;
 mod http;
 mod marathon;

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::time::Duration;
 use teal_core::journal::Effect;
 use teal_core::name::RevisionId;
-use teal_drivers::auth::Credentials;
+use teal_drivers::auth::{Credentials, TokenFile};
 use teal_drivers::http::{Access, Client, Method};
 use teal_drivers::orchestrators::Marathon;
 use teal_drivers::{DriverError, Orchestrator, Secret};
@@ -230,7 +230,7 @@ async fn a_token_whose_file_has_changed_is_read_again_when_it_is_refused() {
         Client::open(access).expect("an address")
     };
 
-    let renewed = open(token(Some(file.path().to_owned())))
+    let renewed = open(token(Some(TokenFile::Plain(file.path().to_owned()))))
         .send(Method::POST, "/v2/apps", None)
         .await;
     assert_eq!(renewed, Ok((200, json!(1))));
