@@ -6,7 +6,7 @@
 //! and it is not sent to a Marathon of another origin (`marathon.url`), as the command line does not send it either.
 
 use crate::DriverError;
-use crate::auth::{Credentials, TokenFile};
+use crate::auth::{Account, Credentials, ServiceAccount, TokenFile};
 use crate::http::{Access, Base, Trust};
 use crate::secret::Secret;
 use std::os::unix::fs::PermissionsExt;
@@ -18,6 +18,7 @@ const ATTACH_HINT: &str =
     "`dcos cluster attach NAME` picks one, DCOS_CLUSTER=NAME picks one for this command";
 const SETUP_HINT: &str = "`dcos cluster setup URL` makes the settings; without the DC/OS command line, write \
                           --marathon dcos+https://master.example.com";
+const ACCOUNT_HINT: &str = "it is the JSON of a service account, or the path of a file with it";
 const FILE_HINT: &str = "`dcos config show` tells whether the DC/OS command line can read it";
 
 /// A cluster.
@@ -70,7 +71,13 @@ impl Cluster {
         };
         let from_file = |section: &str, key: &str| file.as_ref()?.get(section, key);
         let in_file = from_file("core", "dcos_url");
-        let url = set("DCOS_URL").or_else(|| in_file.clone());
+        let account = match set("DCOS_SERVICE_ACCOUNT_CREDENTIAL") {
+            Some(told) => Some(service_account(&told)?),
+            None => None,
+        };
+        let url = set("DCOS_URL")
+            .or_else(|| in_file.clone())
+            .or_else(|| router_of(account.as_ref()?));
         let Some(url) = url else {
             return Err(unusable(
                 "DC/OS",
@@ -86,14 +93,15 @@ impl Cluster {
             .or_else(|| from_file("marathon", "url").filter(|_| same))
             .unwrap_or_else(|| format!("{router}{MARATHON_PATH}"));
         let trust = set("DCOS_SSL_VERIFY").or_else(|| from_file("core", "ssl_verify"));
-        let token = match (set("DCOS_ACS_TOKEN"), &file) {
-            (Some(token), _) => Credentials::Token {
+        let token = match (set("DCOS_ACS_TOKEN"), account, &file) {
+            (Some(token), _, _) => Credentials::Token {
                 token: Secret::new(&token),
                 from: "DCOS_ACS_TOKEN".to_owned(),
                 file: None,
             },
-            (None, Some(file)) if same => file.token(),
-            (None, _) => Credentials::None,
+            (None, Some(account), _) => Credentials::Login(Account::Service(account)),
+            (None, None, Some(file)) if same => file.token(),
+            (None, None, _) => Credentials::None,
         };
         Ok(Self {
             marathon: Base::read(&marathon)?.to_string(),
@@ -102,7 +110,7 @@ impl Cluster {
             token,
             found: match &file {
                 Some(file) => file.path.display().to_string(),
-                None => "DCOS_URL".to_owned(),
+                None => "the environment".to_owned(),
             },
         })
     }
@@ -266,6 +274,24 @@ fn named(clusters: &[PathBuf], name: &str) -> Result<PathBuf, DriverError> {
             "`dcos cluster list` shows their ids, which are taken too",
         )),
     }
+}
+
+/// Reads what DC/OS puts into the environment of a service that has an account: JSON, or the path of a file with it.
+fn service_account(told: &str) -> Result<ServiceAccount, DriverError> {
+    let what = "DCOS_SERVICE_ACCOUNT_CREDENTIAL";
+    let path = told.strip_prefix("file://").unwrap_or(told);
+    if !path.starts_with('/') {
+        return ServiceAccount::read(&Secret::new(told), None, what);
+    }
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| unusable(&format!("{what}: {path}"), &error.to_string(), ACCOUNT_HINT))?;
+    ServiceAccount::read(&Secret::new(&text), None, what)
+}
+
+/// An account that says where it logs in says where its cluster is.
+fn router_of(account: &ServiceAccount) -> Option<String> {
+    let login = Base::read(account.login_endpoint.as_deref()?).ok()?;
+    Some(login.with_prefix("").to_string())
 }
 
 /// `core.ssl_verify` is true, false, or the path of a file with CAs. The command lines take the spellings of Go's

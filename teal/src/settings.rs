@@ -1,8 +1,13 @@
 //! Where things are and how to go about a deployment: flags, then `TEAL_*` environment, then `teal.toml`, then defaults.
 
+mod marathon;
+
+pub(crate) use marathon::{MarathonPlace, unusable};
+
 use crate::failure::Failure;
 use crate::printer::Format;
 use anyhow::Context;
+use marathon::{MarathonArgs, MarathonKeys};
 use std::path::{Path, PathBuf};
 use teal_core::problem::{Problem, nearest};
 use teal_core::settings::{SETTINGS, Settings};
@@ -10,9 +15,8 @@ use teal_core::settings::{SETTINGS, Settings};
 /// Flags that every command takes.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct GlobalArgs {
-    /// Where Marathon's API is [default: http://127.0.0.1:8080]
-    #[arg(long, global = true, env = "TEAL_MARATHON", value_name = "URL")]
-    marathon: Option<String>,
+    #[command(flatten)]
+    marathon: MarathonArgs,
     /// Where the balancer's admin API is [default: http://127.0.0.1:8081]
     #[arg(long, global = true, env = "TEAL_BALANCER", value_name = "URL")]
     balancer: Option<String>,
@@ -34,7 +38,7 @@ pub(crate) struct GlobalArgs {
 /// Where things are.
 #[derive(Debug, Clone)]
 pub(crate) struct Places {
-    pub(crate) marathon: String,
+    pub(crate) marathon: MarathonPlace,
     pub(crate) balancer: String,
     pub(crate) state_dir: PathBuf,
     pub(crate) output: Format,
@@ -51,11 +55,9 @@ impl GlobalArgs {
             .clone()
             .or_else(|| project.state_dir.take().map(PathBuf::from));
         Ok(Places {
-            marathon: self
-                .marathon
-                .clone()
-                .or(project.marathon)
-                .unwrap_or_else(|| "http://127.0.0.1:8080".to_owned()),
+            marathon: MarathonPlace::resolve(&self.marathon, &project.marathon, &|name| {
+                std::env::var(name).ok()
+            }),
             balancer: self
                 .balancer
                 .clone()
@@ -70,7 +72,7 @@ impl GlobalArgs {
 
 #[derive(Debug, Default)]
 struct Project {
-    marathon: Option<String>,
+    marathon: MarathonKeys,
     balancer: Option<String>,
     state_dir: Option<String>,
     settings: Settings,
@@ -105,7 +107,9 @@ impl Project {
                 .as_str()
                 .map_or_else(|| value.to_string(), str::to_owned);
             match key.as_str() {
-                "marathon" => project.marathon = Some(text),
+                name if MarathonKeys::NAMES.contains(&name) => {
+                    problems.extend(project.marathon.set(name, value).err());
+                }
                 "balancer" => project.balancer = Some(text),
                 "state_dir" => project.state_dir = Some(text),
                 name if SETTINGS.iter().any(|setting| setting.name == name) => {
@@ -123,8 +127,9 @@ impl Project {
 }
 
 fn unknown(key: &str) -> Problem {
-    let known = ["marathon", "balancer", "state_dir"]
+    let known = ["balancer", "state_dir"]
         .into_iter()
+        .chain(MarathonKeys::NAMES)
         .chain(SETTINGS.iter().map(|s| s.name));
     let problem = Problem::new(key, "there is no such key");
     match nearest(key, known) {

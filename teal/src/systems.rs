@@ -1,11 +1,11 @@
 //! The systems that a deployment drives, connected.
 
-use crate::failure::{Exit, Failure};
-use crate::settings::Places;
+use crate::failure::Failure;
+use crate::settings::{Places, unusable};
 use std::sync::Arc;
 use teal_drivers::balancers::builtin::Builtin;
 use teal_drivers::orchestrators::marathon::Marathon;
-use teal_drivers::{Balancer, DriverError, Gauges, HttpGauges, Orchestrator};
+use teal_drivers::{Balancer, Gauges, HttpGauges, Orchestrator};
 
 /// An orchestrator, a balancer, and what reads the gauges.
 #[derive(Clone)]
@@ -27,24 +27,10 @@ impl Systems {
 
 /// Connects to Marathon alone, for the commands that are its API by hand.
 pub(crate) fn marathon(places: &Places) -> Result<Marathon, Failure> {
-    Marathon::connect(&places.marathon)
-        .map_err(|error| unusable("--marathon", &places.marathon, &error))
+    Marathon::open(places.marathon.access()?).map_err(|error| unusable("--marathon", &error))
 }
 
 /// Connects to the balancer alone.
 pub(crate) fn balancer(places: &Places) -> Result<Builtin, Failure> {
-    Builtin::connect(&places.balancer)
-        .map_err(|error| unusable("--balancer", &places.balancer, &error))
-}
-
-/// Nothing was asked yet: the address itself is the mistake, and the operator's.
-fn unusable(flag: &str, address: &str, error: &DriverError) -> Failure {
-    let hint = error
-        .hint()
-        .unwrap_or("write it like http://127.0.0.1:8080");
-    Failure::new(
-        Exit::Invalid,
-        format!("{flag} {address}: {error}; nothing was changed"),
-    )
-    .hint(hint)
+    Builtin::connect(&places.balancer).map_err(|error| unusable("--balancer", &error))
 }

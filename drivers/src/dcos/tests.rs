@@ -117,6 +117,31 @@ fn the_token_of_a_file_does_not_go_to_a_cluster_that_a_variable_names() {
     assert_eq!(other.marathon, "https://two/service/marathon");
 }
 
+/// As DC/OS starts a service that has an account: no folder of a person, and the account in the environment.
+#[test]
+fn a_service_of_the_cluster_finds_it_by_its_account() {
+    let home = Home::new();
+    let key = include_str!("../../tests/data/keys/service-account.pkcs8.pem");
+    let account = serde_json::json!({
+        "uid": "deployer", "private_key": key, "scheme": "RS256",
+        "login_endpoint": "https://leader.mesos/acs/api/v1/auth/login",
+    });
+    let path = home.write("account.json", &account.to_string());
+    let path = path.display().to_string();
+
+    for told in [account.to_string(), path.clone(), format!("file://{path}")] {
+        let cluster = home.attached(&[("DCOS_SERVICE_ACCOUNT_CREDENTIAL", &told)]);
+        let cluster = cluster.expect("a cluster");
+        assert_eq!(cluster.url, "https://leader.mesos");
+        assert_eq!(
+            cluster.token.to_string(),
+            "the login of the service account deployer"
+        );
+    }
+    let gone = home.attached(&[("DCOS_SERVICE_ACCOUNT_CREDENTIAL", "/nowhere")]);
+    assert!(gone.expect_err("no file").to_string().contains("/nowhere"));
+}
+
 #[test]
 fn credentials_go_to_the_cluster_and_not_to_a_marathon_beside_it() {
     let home = Home::new();

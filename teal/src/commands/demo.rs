@@ -10,7 +10,7 @@ use crate::interrupt::Interrupt;
 use crate::load::{Load, LoadSettings};
 use crate::printer::{self, Format, style};
 use crate::runner::{Audience, End, Scene};
-use crate::settings::{Places, SettingArgs};
+use crate::settings::{MarathonPlace, Places, SettingArgs};
 use crate::show;
 use crate::store::Store;
 use crate::systems::Systems;
@@ -50,7 +50,7 @@ pub(crate) async fn run(places: &Places, args: DemoArgs) -> Result<Exit, Failure
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let pair = Pair::start(&folder, any, any, None).await?;
     let places = Places {
-        marathon: format!("http://{}", pair.engine.address()),
+        marathon: MarathonPlace::at(format!("http://{}", pair.engine.address())),
         balancer: format!("http://{}", pair.proxy.admin_address()),
         state_dir: folder.clone(),
         output: places.output,
@@ -79,7 +79,7 @@ impl Stage {
     async fn play(&self, bad_green: bool) -> Result<Exit, Failure> {
         say(&format!(
             "engine {}, balancer {}, files in {}",
-            self.places.marathon,
+            self.places.marathon.address(),
             self.places.balancer,
             self.folder.display()
         ));

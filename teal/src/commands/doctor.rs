@@ -1,5 +1,7 @@
 //! `teal doctor`: is everything there that a deployment needs?
 
+mod marathon;
+
 use crate::failure::{Exit, Failure};
 use crate::printer::{self, Format, style};
 use crate::settings::Places;
@@ -8,7 +10,6 @@ use crate::systems;
 use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
-use serde_json::Value;
 use teal_core::name::PoolId;
 use teal_drivers::Balancer;
 
@@ -28,6 +29,17 @@ struct Check {
 }
 
 impl Check {
+    /// What can be told and is no reason to fail.
+    fn told(what: &'static str, found: String, hint: Option<&str>) -> Self {
+        Self {
+            what,
+            ok: true,
+            found,
+            hint: hint.map(str::to_owned),
+            exit: Exit::Done,
+        }
+    }
+
     fn new(what: &'static str, exit: Exit, came: Result<String, Failure>) -> Self {
         match came {
             Ok(found) => Self {
@@ -50,11 +62,17 @@ impl Check {
 
 /// Runs `teal doctor`.
 pub(crate) async fn run(places: &Places, _: DoctorArgs) -> Result<Exit, Failure> {
-    let checks = [
-        Check::new("state folder", Exit::Internal, state_dir(places)),
-        Check::new("orchestrator", Exit::Orchestrator, marathon(places).await),
-        Check::new("balancer", Exit::Balancer, balancer(places).await),
-    ];
+    let mut checks = vec![Check::new(
+        "state folder",
+        Exit::Internal,
+        state_dir(places),
+    )];
+    checks.extend(marathon::checks(places).await);
+    checks.push(Check::new(
+        "balancer",
+        Exit::Balancer,
+        balancer(places).await,
+    ));
     match places.output {
         Format::Json => printer::json(&checks),
         Format::Text => checks.iter().for_each(print),
@@ -93,24 +111,6 @@ fn state_dir(places: &Places) -> Result<String, Failure> {
     }
     Err(Failure::new(Exit::Internal, damaged.join("; "))
         .hint("move the damaged journal away once you know what it was about"))
-}
-
-async fn marathon(places: &Places) -> Result<String, Failure> {
-    let marathon = systems::marathon(places)?;
-    let info = marathon.client().get("/v2/info").await;
-    let info = info.map_err(|error| Failure::orchestrator(&error))?;
-    let text = |name: &str| {
-        info.get(name)
-            .and_then(Value::as_str)
-            .unwrap_or("?")
-            .to_owned()
-    };
-    Ok(format!(
-        "{} {} at {}",
-        text("name"),
-        text("version"),
-        places.marathon
-    ))
 }
 
 async fn balancer(places: &Places) -> Result<String, Failure> {

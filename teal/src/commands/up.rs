@@ -4,7 +4,7 @@ use crate::failure::{Exit, Failure};
 use crate::interrupt::Interrupt;
 use crate::keeper;
 use crate::printer::{self, style};
-use crate::settings::Places;
+use crate::settings::{MarathonPlace, Places};
 use crate::store::Store;
 use crate::systems::Systems;
 use anyhow::Context;
@@ -138,7 +138,7 @@ pub(crate) async fn run(places: &Places, args: UpArgs) -> Result<Exit, Failure> 
     )));
     printer::talk("ready; Ctrl-C stops everything that runs here");
     let places = Places {
-        marathon: format!("http://{}", pair.engine.address()),
+        marathon: MarathonPlace::at(format!("http://{}", pair.engine.address())),
         balancer: format!("http://{}", pair.proxy.admin_address()),
         ..places.clone()
     };

@@ -14,6 +14,7 @@ mod crashes;
 mod deployments;
 mod gauges;
 mod logs;
+mod marathons;
 mod meddling;
 mod mistakes;
 mod rollbacks;

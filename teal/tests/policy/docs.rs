@@ -54,6 +54,14 @@ fn docs_settings_tells_every_setting_with_its_names_and_its_default() {
         .filter(|label| !text.contains(&format!("`{label}`")));
     offenders.extend(untold.map(|label| format!("the label {label} is not told")));
 
+    for beginning in ["TEAL_", "DCOS_"] {
+        let sources = ["teal/src/settings/marathon.rs", "drivers/src/dcos.rs"];
+        let variables = sources.map(|source| quoted(&read(source), beginning));
+        let variables = variables.into_iter().flatten();
+        let untold = variables.filter(|name| !text.contains(&format!("`{name}`")));
+        offenders.extend(untold.map(|name| format!("the variable {name} is not told")));
+    }
+
     none(&offenders, "wrong in docs/settings.md");
 }
 
