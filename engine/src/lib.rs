@@ -50,6 +50,7 @@ mod deployment;
 mod docker;
 mod environment;
 mod events;
+mod fetch;
 #[cfg(test)]
 mod fixtures;
 mod health;

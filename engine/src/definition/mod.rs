@@ -26,7 +26,7 @@ mod update;
 
 use std::time::Duration;
 
-pub(crate) use artifacts::Artifact;
+pub(crate) use artifacts::{Artifact, Source};
 pub(crate) use check::{Check, CheckProbe};
 pub(crate) use container::{Container, ContainerKind, HostVolume, Image};
 pub(crate) use health_checks::{HealthCheck, IpProtocol, Port, Protocol};

@@ -65,10 +65,7 @@ impl Definition {
     /// Every field that would be silently ignored.
     pub(crate) fn must_be_runnable(&self) -> Result<(), Issues> {
         let mut issues = Issues::new();
-        let not_yet = [
-            (!self.fetch.is_empty(), "/fetch", "fetching artifacts"),
-            (self.user.is_some(), "/user", "running as another user"),
-        ];
+        let not_yet = [(self.user.is_some(), "/user", "running as another user")];
         for (is_asked, path, what) in not_yet {
             if is_asked {
                 issues.add(path, format!("is not supported by this engine yet: {what}"));

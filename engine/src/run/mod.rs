@@ -30,7 +30,8 @@ pub(crate) use group::kill_group;
 pub(crate) use note::{Handle, Note};
 pub(crate) use wish::Wish;
 
-use crate::definition::Command;
+use crate::definition::{Artifact, Command};
+use crate::fetch;
 use crate::identity::TaskId;
 use crate::model::{Addresses, TaskEnd};
 use crate::probe::Answer;
@@ -43,6 +44,8 @@ pub(crate) struct Launch {
     pub(crate) what: What,
     pub(crate) environment: BTreeMap<String, String>,
     pub(crate) sandbox: PathBuf,
+    /// What is put into the sandbox beforehand.
+    pub(crate) fetch: Vec<Artifact>,
     pub(crate) kill_grace: Duration,
 }
 
@@ -89,10 +92,21 @@ impl Runners {
     pub(crate) async fn run(
         &self,
         launch: Launch,
-        kills: Kills,
+        mut kills: Kills,
         started: impl FnOnce(Addresses),
     ) -> TaskEnd {
         let task = launch.task.clone();
+        tokio::select! {
+            biased;
+            fetched = fetch::into_sandbox(&launch.fetch, &launch.sandbox) => {
+                if let Err(problem) = fetched {
+                    return TaskEnd::Failed(problem);
+                }
+            }
+            _ = kills.recv() => {
+                return TaskEnd::Failed("Killed while its artifacts were fetched".to_owned());
+            }
+        }
         let end = match &launch.what {
             What::Process(command) => {
                 let notes = self.folder().clone();

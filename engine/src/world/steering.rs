@@ -302,6 +302,7 @@ impl World {
             what: what(&current.definition, &task.ports),
             environment: self.environment(instance, &task.id, &task.ports),
             sandbox: self.sandbox(&task.id),
+            fetch: current.definition.fetch.clone(),
             kill_grace: current.definition.kill_grace(),
         };
         let host = &self.setting.host;

@@ -244,6 +244,9 @@ async fn a_removed_apps_tasks_are_listed_until_they_are_gone() {
     app["cmd"] = json!("trap '' TERM; echo $$ > pid; while :; do sleep 0.05; done");
     app["taskKillGracePeriodSeconds"] = json!(1);
     marathon.run(app).await;
+    // It cannot be ended gently once the trap is set.
+    let task = marathon.task_ids("/a").await.remove(0);
+    marathon.sandbox_file(&task, "pid").await;
 
     marathon.delete("/v2/apps/a").await;
     let dying = marathon.all_tasks().await;

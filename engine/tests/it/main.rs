@@ -5,6 +5,7 @@ mod containers;
 mod deployments;
 mod dockerd;
 mod events;
+mod fetch;
 mod files;
 mod harness;
 mod health;
