@@ -10,7 +10,6 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::net::UnixStream;
@@ -42,14 +41,8 @@ impl Version {
     }
 }
 
-/// What `GET /version` says, as far as it matters.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct VersionAnswer {
-    api_version: String,
-    #[serde(rename = "MinAPIVersion")]
-    min_api_version: Option<String>,
-}
+/// The header of `GET /_ping` that names the newest version that a daemon speaks.
+const VERSION_HEADER: &str = "api-version";
 
 /// A daemon that has answered, and the version of the API that both sides speak.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,10 +58,11 @@ impl Docker {
     /// None of them exists, may be used or is answered at; or the versions do not fit.
     pub(crate) async fn connect(sockets: &[PathBuf]) -> Result<Self, DockerError> {
         let socket = first(sockets)?;
-        let answer = exchange(socket, Method::GET, "/version", None);
+        let answer = exchange(socket, Method::GET, "/_ping", None);
         let answer = within(CALL_LIMIT, "say its version", answer).await?;
-        let answer: VersionAnswer = parse(&read_all(answer, CALL_LIMIT).await?)?;
-        let version = agree(&answer).ok_or(DockerError::TooOld(answer.api_version))?;
+        let newest = answer.headers().get(VERSION_HEADER);
+        let newest = newest.and_then(|value| value.to_str().ok()).unwrap_or("?");
+        let version = agree(newest).ok_or_else(|| DockerError::TooOld(newest.to_owned()))?;
         Ok(Self {
             socket: socket.clone(),
             version,
@@ -133,13 +127,11 @@ fn first(sockets: &[PathBuf]) -> Result<&PathBuf, DockerError> {
     there.ok_or_else(|| DockerError::NoSocket(sockets.to_vec()))
 }
 
-/// Returns the version that both sides speak.
-fn agree(answer: &VersionAnswer) -> Option<Version> {
-    let theirs = Version::parse(&answer.api_version)?;
-    let oldest_of_theirs = answer.min_api_version.as_deref().and_then(Version::parse);
-    let ours = theirs.min(NEWEST);
-    let fits = ours >= OLDEST && oldest_of_theirs.is_none_or(|oldest| ours >= oldest);
-    fits.then_some(ours)
+/// Returns the version that both sides speak, given the newest of the daemon's. (One that is too
+/// new to speak ours says so itself when it is asked for something.)
+fn agree(newest_of_theirs: &str) -> Option<Version> {
+    let ours = Version::parse(newest_of_theirs)?.min(NEWEST);
+    Some(ours).filter(|version| *version >= OLDEST)
 }
 
 /// Limits the time of a call.
@@ -242,19 +234,13 @@ mod tests {
 
     #[test]
     fn the_newest_version_that_both_sides_speak_is_agreed_on() {
-        for (newest, oldest, agreed) in [
-            ("1.41", Some("1.12"), Some(Version(1, 41))),
-            ("1.52", Some("1.44"), Some(NEWEST)),
-            ("1.60", Some("1.50"), None),
-            ("1.24", None, None),
-            ("nonsense", None, None),
+        for (newest, agreed) in [
+            ("1.41", Some(Version(1, 41))),
+            ("1.52", Some(NEWEST)),
+            ("1.24", None),
+            ("?", None),
         ] {
-            let answer = VersionAnswer {
-                api_version: newest.to_owned(),
-                min_api_version: oldest.map(str::to_owned),
-            };
-
-            assert_eq!(agree(&answer), agreed, "{newest}");
+            assert_eq!(agree(newest), agreed, "{newest}");
         }
     }
 

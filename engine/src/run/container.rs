@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::output::{self, Destination};
@@ -29,6 +30,9 @@ pub(super) const TASK_LABEL: &str = "teal.task";
 
 /// How long to wait before a daemon that does not answer is asked again.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// How long an engine that starts waits for a daemon to say what became of one container.
+const FATE_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long the last output of an ended container may take to arrive.
 const LAST_WORDS_LIMIT: Duration = Duration::from_secs(10);
@@ -186,9 +190,12 @@ pub(super) async fn adopt(containers: &Containers, named: &Named, kills: Kills) 
 /// Returns what became of a container. One that has ended is collected; one that the daemon cannot
 /// be asked about counts as running, and whoever adopts it goes on asking.
 pub(super) async fn fate(containers: &Containers, named: &Named) -> Fate {
-    let inspected = match containers.daemon().await {
-        Ok(docker) => docker.inspect(&named.name).await,
-        Err(error) => Err(error),
+    let asked = async {
+        let docker = containers.daemon().await?;
+        docker.inspect(&named.name).await
+    };
+    let Ok(inspected) = timeout(FATE_LIMIT, asked).await else {
+        return Fate::Runs(None);
     };
     match inspected {
         Ok(inspected) if inspected.is_unstarted() => {
@@ -270,11 +277,13 @@ async fn begin(
 
 /// Waits for the end of a container, ends it when ordered to, and cleans up behind it.
 async fn watch(containers: &Containers, named: &Named, mut kills: Kills) -> TaskEnd {
-    let copy = {
-        let (containers, named) = (containers.clone(), named.clone());
-        let destination = containers.destination(&named);
-        tokio::spawn(async move { output::follow(&containers, &named.name, &destination).await })
-    };
+    // It ends with this watch, whatever ends that.
+    let mut copy = JoinSet::new();
+    let (follower, followed) = (containers.clone(), named.clone());
+    copy.spawn(async move {
+        let destination = follower.destination(&followed);
+        output::follow(&follower, &followed.name, &destination).await;
+    });
     let ended = wait(containers, named);
     tokio::pin!(ended);
     let inspected = tokio::select! {
@@ -284,10 +293,7 @@ async fn watch(containers: &Containers, named: &Named, mut kills: Kills) -> Task
             inspected
         }
     };
-    let aborted = copy.abort_handle();
-    if timeout(LAST_WORDS_LIMIT, copy).await.is_err() {
-        aborted.abort();
-    }
+    timeout(LAST_WORDS_LIMIT, copy.join_next()).await.ok();
     remove(containers, named).await;
     inspected.map_or_else(gone, |inspected| end_of(&inspected))
 }
@@ -341,7 +347,10 @@ async fn remove(containers: &Containers, named: &Named) {
 }
 
 fn gone() -> TaskEnd {
-    TaskEnd::Failed("Container was removed by somebody else: its exit status is unknown".to_owned())
+    TaskEnd::Failed(
+        "Container is not there, and the engine did not remove it: its exit status is unknown"
+            .to_owned(),
+    )
 }
 
 /// Says how a container ended, in the words of Mesos' Docker executor (`src/docker/executor.cpp`).

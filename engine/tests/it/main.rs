@@ -1,6 +1,7 @@
 //! The engine as its clients see it: real HTTP to a started engine with real processes.
 
 mod apps;
+mod container_restarts;
 mod containers;
 mod deployments;
 mod dockerd;
