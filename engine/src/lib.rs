@@ -16,9 +16,10 @@
 //! ```
 //!
 //! # What it does not do
-//! Other users, readiness checks, artifacts, secrets and groups are refused with a 422
-//! that names the field. `cpus`, `mem` and `disk` of processes are kept and shown but not enforced;
-//! those of containers are, but for `disk`.
+//! What one machine without Mesos cannot do is refused with a 422 that names the field: secrets,
+//! GPUs, other roles and executors, persistent and external volumes, constraints that can never hold,
+//! networks of their own for apps without an image. `cpus`, `mem` and `disk` of processes are kept
+//! and shown but not enforced; those of containers are, but for `disk`. `user` is refused yet.
 //!
 //! # What survives
 //! Everything: apps and their versions, running deployments, back-offs, failures, health. A change is
@@ -36,6 +37,12 @@
 //!   them.
 //! * A rolling restart that nothing else can move lets an unhealthy old instance go.
 //! * Requests that a browser sends for a page from elsewhere are refused with 403.
+//! * A check of a container with an address of its own asks there, not at the host port, behind which
+//!   the container engine accepts connections for whoever does not listen.
+//! * A health check that names no port is shown with `portIndex` 0 always, `acceptedResourceRoles` may
+//!   hold other roles beside `*`, and a partial update keeps `resourceLimits` and
+//!   `executorResources`: Marathon 1.10 would restart or refuse such an app for nothing.
+//! * Checks over TLS speak TLS 1.2 and 1.3 only.
 //! * After a kill the rest of a process group keeps its grace period although its leader is gone.
 //!
 //! # Where to read next

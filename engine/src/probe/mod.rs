@@ -24,6 +24,8 @@ use crate::run::Runners;
 /// What a probe asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Question {
+    /// There is nobody to ask; the text says why.
+    Unanswerable(String),
     Http(Request),
     Tcp {
         host: String,
@@ -121,10 +123,14 @@ impl Request {
 pub(crate) async fn ask(question: Question, limit: Duration, runners: &Runners) -> Answer {
     let patience = match &question {
         Question::Inside { .. } => limit * 3,
-        Question::Http(_) | Question::Tcp { .. } | Question::Command { .. } => limit,
+        Question::Unanswerable(_)
+        | Question::Http(_)
+        | Question::Tcp { .. }
+        | Question::Command { .. } => limit,
     };
     let answer = async {
         match question {
+            Question::Unanswerable(cause) => Ok(Answer::Nothing(cause)),
             Question::Inside { task, words } => {
                 Ok(runners.probe_inside(&task, &words, limit).await)
             }

@@ -9,6 +9,8 @@
 //! handed in: "is this port free", "can containers be run" and "give me a fresh id".
 
 mod changes;
+#[cfg(test)]
+mod probe_tests;
 mod probes;
 mod readiness;
 mod restore;

@@ -239,6 +239,12 @@ impl World {
         declared: &HealthCheck,
     ) -> Question {
         let definition = &instance.revision.definition;
+        if declared.ip_protocol == IpProtocol::V6
+            && !definition.network.is_host()
+            && task.addresses.v6.is_none()
+        {
+            return Question::Unanswerable("the container has no IPv6 address".to_owned());
+        }
         let (host, port) = self.target(definition, task, Aim::of(declared));
         let scheme = match declared.protocol {
             Protocol::Tcp | Protocol::MesosTcp => return Question::Tcp { host, port },

@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{
-    Accepted, Effect, Force, Found, LAUNCHES_AT_ONCE, Setting, Subject, Target, Tasks, Wish, World,
+    Accepted, Effect, Force, Found, LAUNCHES_AT_ONCE, ProbeOrder, Setting, Subject, Target, Tasks,
+    Wish, World,
 };
 use crate::fixtures::definition_of;
 use crate::identity::{AppId, TaskId};
@@ -305,17 +306,19 @@ fn a_stopped_engine_takes_no_change_and_launches_nothing() {
 }
 
 /// A world, the time, and what it has asked for.
-struct Stage {
-    world: World,
-    now: Moment,
+pub(super) struct Stage {
+    pub(super) world: World,
+    pub(super) now: Moment,
     /// Launches that were ordered and have not been answered yet.
     launched: VecDeque<TaskId>,
     running: BTreeSet<TaskId>,
     killed: Vec<TaskId>,
+    /// The probes that were ordered.
+    pub(super) asked: Vec<ProbeOrder>,
 }
 
 impl Stage {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let now = Moment::now();
         Self {
             world: World::new(setting(), now),
@@ -323,29 +326,31 @@ impl Stage {
             launched: VecDeque::new(),
             running: BTreeSet::new(),
             killed: Vec::new(),
+            asked: Vec::new(),
         }
     }
 
-    fn change<T>(&mut self, change: impl FnOnce(&mut World, Moment) -> T) -> T {
+    pub(super) fn change<T>(&mut self, change: impl FnOnce(&mut World, Moment) -> T) -> T {
         let outcome = change(&mut self.world, self.now);
         self.world.reconcile(self.now);
         for effect in self.world.take_effects() {
             match effect {
                 Effect::Launch(launch) => self.launched.push_back(launch.task),
                 Effect::Kill(task, _) => self.killed.push(task),
-                Effect::Publish(_) | Effect::Probe(_) | Effect::Discard(_) | Effect::Notice(_) => {}
+                Effect::Probe(order) => self.asked.push(order),
+                Effect::Publish(_) | Effect::Discard(_) | Effect::Notice(_) => {}
             }
         }
         outcome
     }
 
-    fn create(&mut self, app: Value) {
+    pub(super) fn create(&mut self, app: Value) {
         let definition = definition_of(app);
         let created = self.change(|world, now| world.create(definition, Force::No, now));
         created.expect("the app can be created");
     }
 
-    fn deploy(&mut self, wish: Wish) -> Result<Accepted, Refusal> {
+    pub(super) fn deploy(&mut self, wish: Wish) -> Result<Accepted, Refusal> {
         self.change(|world, now| world.deploy(vec![wish], BTreeSet::new(), Force::No, now))
     }
 
@@ -379,10 +384,14 @@ impl Stage {
     }
 
     /// Lets every ordered launch succeed and returns the tasks.
-    fn start_all(&mut self) -> Vec<TaskId> {
+    pub(super) fn start_all(&mut self) -> Vec<TaskId> {
+        self.start_all_at(Addresses::default())
+    }
+
+    pub(super) fn start_all_at(&mut self, addresses: Addresses) -> Vec<TaskId> {
         let mut started = Vec::new();
         while let Some(task) = self.launched.pop_front() {
-            self.change(|world, now| world.task_started(&task, Addresses::default(), now));
+            self.change(|world, now| world.task_started(&task, addresses, now));
             self.running.insert(task.clone());
             started.push(task);
         }
@@ -400,7 +409,7 @@ impl Stage {
         self.change(|world, now| world.probe_done(task, Subject::Health(0), answer, now));
     }
 
-    fn pass(&mut self, time: Duration) {
+    pub(super) fn pass(&mut self, time: Duration) {
         self.now = self.now.at(self.now.instant + time);
         self.change(|_, _| ());
     }
