@@ -156,7 +156,12 @@ impl Stage {
             text,
             told: None,
         });
-        drive::begin_before(&self.places, &store, &systems, &plan, lock, audience).await
+        let end =
+            drive::begin_before(&self.places, &store, &systems, &plan, lock, audience).await?;
+        if end == End::Interrupted {
+            say("interrupted: everything of the demo ends here, and nothing goes on");
+        }
+        Ok(end)
     }
 
     async fn traffic(&self) -> Result<LoadSettings, Failure> {

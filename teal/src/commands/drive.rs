@@ -122,18 +122,13 @@ pub(crate) async fn begin(
     plan: &Plan,
     lock: ServiceLock,
 ) -> Result<End, Failure> {
-    begin_before(
-        places,
-        store,
-        systems,
-        plan,
-        lock,
-        show::audience(places.output),
-    )
-    .await
+    let audience = show::audience(places.output);
+    let end = begin_before(places, store, systems, plan, lock, audience).await?;
+    tell_interrupted(&end, &plan.service);
+    Ok(end)
 }
 
-/// Begins a deployment and carries it to its end, before this audience.
+/// Begins a deployment and carries it to its end, before this audience. Being interrupted is the caller's to tell.
 pub(crate) async fn begin_before(
     places: &Places,
     store: &Store,
@@ -174,7 +169,9 @@ pub(crate) async fn go_on(
             audience.entry(entry);
         }
     }
-    run(places, store, systems, journal, lock, audience).await
+    let end = run(places, store, systems, journal, lock, audience).await?;
+    tell_interrupted(&end, &past.plan.service);
+    Ok(end)
 }
 
 async fn run(
@@ -198,7 +195,7 @@ async fn run(
     let text = serde_json::to_vec_pretty(&report).context("report")?;
     std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     match &end {
-        End::Interrupted => tell_interrupted(&journal.plan.service),
+        End::Interrupted => {}
         End::Outcome(outcome) => {
             tell_outcome(outcome, &report);
             if places.output == Format::Text {
@@ -261,7 +258,10 @@ fn refusal(end: &End, entries: &[Entry]) -> Option<Failure> {
     Some(Failure::new(exit, format!("{reason}; nothing was changed")).hint(hint))
 }
 
-fn tell_interrupted(service: &ServiceName) {
+fn tell_interrupted(end: &End, service: &ServiceName) {
+    if *end != End::Interrupted {
+        return;
+    }
     printer::talk(format_args!(
         "interrupted: {service} is in a safe state and serves as before"
     ));

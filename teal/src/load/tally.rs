@@ -62,6 +62,8 @@ pub(crate) struct Failure {
     pub(crate) first_example: String,
     /// When the first one was, in milliseconds since 1970.
     pub(crate) first_at_unix_ms: u64,
+    /// When the last one was, in milliseconds since 1970.
+    pub(crate) last_at_unix_ms: u64,
 }
 
 /// The kinds of exchanges.
@@ -133,6 +135,7 @@ impl Tally {
 
     /// Counts an exchange that failed.
     pub(super) fn failed(&self, fault: Fault) {
+        let now = unix_ms();
         let mut counts = self.lock();
         let failure = counts
             .failures
@@ -141,9 +144,11 @@ impl Tally {
                 class: fault.class,
                 count: 0,
                 first_example: fault.text.chars().take(EXAMPLE_LENGTH_MAX).collect(),
-                first_at_unix_ms: unix_ms(),
+                first_at_unix_ms: now,
+                last_at_unix_ms: now,
             });
         failure.count += 1;
+        failure.last_at_unix_ms = now;
     }
 
     /// Counts a response head.

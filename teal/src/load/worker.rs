@@ -37,39 +37,44 @@ pub(super) async fn plain(course: Arc<Course>, number: usize) {
 
 /// Asks for slow answers, one after the other, until the load ends.
 pub(super) async fn slow(course: Arc<Course>) {
-    let mut link = Link::new(&course);
-    let ms = course.settings.slow_ms;
-    while !course.is_stopped() {
-        course.tally.begun();
-        let started = Instant::now();
-        let answer = get(
-            &course,
-            &mut link,
-            &format!("/slow?ms={ms}"),
-            Duration::from_millis(ms),
-        )
-        .await;
-        let result = answer.and_then(|answer| has_last_line(&answer));
-        conclude(&course, Exchange::Slow, started, result).await;
-    }
+    long(
+        &course,
+        Exchange::Slow,
+        "slow",
+        course.settings.slow_ms,
+        has_last_line,
+    )
+    .await;
 }
 
 /// Follows feeds, one after the other, until the load ends.
 pub(super) async fn feed(course: Arc<Course>) {
-    let mut link = Link::new(&course);
-    let ms = course.settings.feed_ms;
+    long(
+        &course,
+        Exchange::Feed,
+        "feed",
+        course.settings.feed_ms,
+        has_end_event,
+    )
+    .await;
+}
+
+/// Asks for answers that take so long, one after the other, until the load ends.
+async fn long(
+    course: &Course,
+    exchange: Exchange,
+    name: &str,
+    ms: u64,
+    is_whole: fn(&Answer) -> Result<(), Fault>,
+) {
+    let mut link = Link::new(course);
+    let (path, known) = (format!("/{name}?ms={ms}"), Duration::from_millis(ms));
     while !course.is_stopped() {
         course.tally.begun();
         let started = Instant::now();
-        let answer = get(
-            &course,
-            &mut link,
-            &format!("/feed?ms={ms}"),
-            Duration::from_millis(ms),
-        )
-        .await;
-        let result = answer.and_then(|answer| has_end_event(&answer));
-        conclude(&course, Exchange::Feed, started, result).await;
+        let answer = get(course, &mut link, &path, known).await;
+        let result = answer.and_then(|answer| is_whole(&answer));
+        conclude(course, exchange, started, result).await;
     }
 }
 

@@ -17,6 +17,7 @@ mod logs;
 mod marathons;
 mod meddling;
 mod mistakes;
+mod restarts;
 mod rollbacks;
 mod sickness;
 mod telling;

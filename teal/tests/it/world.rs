@@ -17,8 +17,10 @@ pub(crate) use relay::Relay;
 pub(crate) use time::eventually;
 
 use nix::sys::signal::Signal;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::SystemTime;
 use tempfile::TempDir;
 use time::Turn;
 
@@ -30,6 +32,8 @@ pub(crate) struct World {
     pub(crate) marathon: String,
     /// Where the balancer's admin API is: `host:port`.
     pub(crate) balancer: String,
+    /// What `teal up` is told besides.
+    flags: Vec<String>,
     _turn: Turn,
 }
 
@@ -44,16 +48,8 @@ impl World {
         let turn = Turn::take();
         let folder = TempDir::with_prefix("teal-it-").expect("a temporary folder");
         std::fs::create_dir(folder.path().join("desk")).expect("a folder to work in");
-        let mut command = bare(folder.path(), env!("CARGO_BIN_EXE_teal"));
-        command.arg("up").args([
-            "--listen",
-            "127.0.0.1:0",
-            "--balancer-listen",
-            "127.0.0.1:0",
-        ]);
-        command.args(flags);
-        let mut up = Running::start(command, None);
-        up.until_it_says("ready");
+        let nowhere = "127.0.0.1:0";
+        let up = start_up(folder.path(), nowhere, nowhere, flags);
         let said = up.said();
         let address = |what: &str| {
             let line = said
@@ -72,8 +68,20 @@ impl World {
             up: Some(up),
             marathon,
             balancer,
+            flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
             _turn: turn,
         }
+    }
+
+    /// Kills `teal up` and starts it again where it was. Returns when it was killed and when it was ready again.
+    pub(crate) fn kill_and_start_again(&mut self) -> (SystemTime, SystemTime) {
+        let killed = SystemTime::now();
+        if let Some(up) = self.up.take() {
+            up.kill();
+        }
+        let (engine, balancer) = (&self.marathon, &self.balancer);
+        self.up = Some(start_up(self.folder.path(), engine, balancer, &self.flags));
+        (killed, SystemTime::now())
     }
 
     /// Has BLUE running: this revision, well, with so many instances.
@@ -265,6 +273,16 @@ impl Drop for World {
             "processes that outlived `teal up`: {left:#?}"
         );
     }
+}
+
+/// Starts `teal up` and waits until it is ready.
+fn start_up(folder: &Path, engine: &str, balancer: &str, flags: &[impl AsRef<OsStr>]) -> Running {
+    let mut command = bare(folder, env!("CARGO_BIN_EXE_teal"));
+    command.args(["up", "--listen", engine, "--balancer-listen", balancer]);
+    command.args(flags);
+    let mut up = Running::start(command, None);
+    up.until_it_says("ready");
+    up
 }
 
 /// Returns a command with a clean environment.

@@ -4,6 +4,7 @@ use super::World;
 use super::command::Running;
 use nix::sys::signal::Signal;
 use serde_json::Value;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What kinds of traffic there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,26 +43,51 @@ impl Load {
 
     /// Stops it and checks that not one request failed and that every acknowledged oink is stored.
     pub(crate) fn lost_nothing(self) -> Traffic {
-        self.running.signal(Signal::SIGINT);
-        let ran = self.running.ends();
-        let document = ran.json();
+        let document = self.stop();
         assert_eq!(
             document["totals"]["failed"], 0,
             "requests failed: {document:#}"
         );
         assert_eq!(
-            document["lost"], 0,
-            "acknowledged oinks are not stored: {document:#}"
-        );
-        assert_eq!(
             document["totals"]["closed_while_idle"], 0,
             "connections closed: {document:#}"
+        );
+        Traffic { document }
+    }
+
+    /// Stops it and checks that no request failed outside this time, when nobody could have answered, and that every
+    /// acknowledged oink is stored.
+    pub(crate) fn lost_nothing_but_between(self, from: SystemTime, until: SystemTime) {
+        let document = self.stop();
+        let millis = |time: SystemTime| {
+            let since = time.duration_since(UNIX_EPOCH).expect("after 1970");
+            u64::try_from(since.as_millis()).expect("a time")
+        };
+        let failures = document["totals"]["failures"].as_array().expect("a list");
+        for failure in failures {
+            let (first, last) = (&failure["first_at_unix_ms"], &failure["last_at_unix_ms"]);
+            assert!(
+                first.as_u64() >= Some(millis(from)) && last.as_u64() <= Some(millis(until)),
+                "failed outside {} to {}: {document:#}",
+                millis(from),
+                millis(until)
+            );
+        }
+    }
+
+    fn stop(self) -> Value {
+        self.running.signal(Signal::SIGINT);
+        let ran = self.running.ends();
+        let document = ran.json();
+        assert_eq!(
+            document["lost"], 0,
+            "acknowledged oinks are not stored: {document:#}"
         );
         assert!(
             document["totals"]["acknowledged"].as_u64() > Some(0),
             "no traffic: {document:#}"
         );
-        Traffic { document }
+        document
     }
 }
 
