@@ -9,13 +9,15 @@
 //! lost. Elsewhere the file is truncated, and what is written between the copy and the cut is lost, as with
 //! logrotate's `copytruncate`.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Read, Seek};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::fcntl::{FallocateFlags, fallocate};
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, OFlag, fallocate};
 
 use crate::shell::Shell;
 
@@ -61,12 +63,12 @@ fn rotate_all(sandboxes: &Path, bytes_max: u64) -> io::Result<()> {
 
 /// Moves the present content of a file to `<file>.1` if it is larger than so many bytes.
 fn rotate(file: &Path, bytes_max: u64) -> io::Result<()> {
-    // A task may put anything in the place of its output; what is not a plain file is its own business.
-    let metadata = fs::symlink_metadata(file)?;
-    if !metadata.is_file() || metadata.len() <= bytes_max {
+    let Some((live, metadata)) = open_plain(file)? else {
+        return Ok(());
+    };
+    if metadata.len() <= bytes_max {
         return Ok(());
     }
-    let live = OpenOptions::new().read(true).write(true).open(file)?;
     // The range must end before the file does.
     let whole_blocks = (metadata.len() - 1) / BLOCK_BYTES * BLOCK_BYTES;
     let copy = numbered(file, 0);
@@ -74,14 +76,40 @@ fn rotate(file: &Path, bytes_max: u64) -> io::Result<()> {
     if copied > 0 && cut_beginning(&live, copied) {
         return shift(file, &copy);
     }
-    copy_beginning(&File::open(file)?, &copy, u64::MAX)?;
+    (&live).rewind()?;
+    copy_beginning(&live, &copy, u64::MAX)?;
     live.set_len(0)?;
     shift(file, &copy)
 }
 
-/// Copies the first bytes of a file and returns how many there were.
-fn copy_beginning(from: &File, to: &Path, bytes: u64) -> io::Result<u64> {
-    io::copy(&mut from.take(bytes), &mut File::create(to)?)
+/// Opens an output file, unless it is something else: the sandbox is the task's, and with `user` the task is less
+/// trusted than the engine. It may have put a link or a pipe in the place of its output; that is its own business.
+fn open_plain(file: &Path) -> io::Result<Option<(File, Metadata)>> {
+    let careful = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let live = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(careful.bits())
+        .open(file);
+    let live = match live {
+        Err(error) if error.raw_os_error() == Some(Errno::ELOOP as i32) => return Ok(None),
+        opened => opened?,
+    };
+    let metadata = live.metadata()?;
+    Ok(metadata.is_file().then_some((live, metadata)))
+}
+
+/// Copies what comes next of a file, at most so many bytes, into a new file and returns how many there were.
+fn copy_beginning(mut from: &File, to: &Path, bytes: u64) -> io::Result<u64> {
+    // What stands there is left of a rotation that was cut off, or a link that leads elsewhere: never written through.
+    match fs::remove_file(to) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    io::copy(
+        &mut Read::by_ref(&mut from).take(bytes),
+        &mut File::create_new(to)?,
+    )
 }
 
 /// Removes the first bytes of a file, if its file system can.
@@ -195,6 +223,24 @@ mod tests {
         assert!(numbered(&task.path(), OLD_FILES_KEPT).exists());
         assert!(!numbered(&task.path(), OLD_FILES_KEPT + 1).exists());
         assert!(!task.read(Some(OLD_FILES_KEPT)).contains("line 00000000"));
+    }
+
+    #[test]
+    fn nothing_is_written_through_a_link_that_a_task_has_put_there() {
+        let mut task = Writer::new();
+        let elsewhere = task.folder.path().join("elsewhere");
+        fs::write(&elsewhere, "precious").expect("it can be written");
+        for number in [0, 1] {
+            let link = numbered(&task.path(), number);
+            std::os::unix::fs::symlink(&elsewhere, link).expect("a link");
+        }
+        task.write(MAX + 1);
+
+        rotate(&task.path(), MAX).expect("it works");
+
+        let left = fs::read_to_string(elsewhere).expect("it is still there");
+        assert_eq!(left, "precious");
+        assert!(task.read(Some(1)).starts_with("line 00000000"));
     }
 
     #[test]

@@ -4,10 +4,12 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 
 use hyper::Method;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use serde_json::{Value, json};
 
 use super::Api;
@@ -31,9 +33,10 @@ pub(super) fn route(api: &Api, call: &Call, rest: &[&str]) -> Result<Answer, Ref
 }
 
 fn browse(api: &Api, call: &Call) -> Result<Answer, Refusal> {
-    let (asked, folder) = locate(api, call)?;
+    let (asked, folder) = open(api, call, OFlag::O_DIRECTORY)?;
+    let listed = format!("/proc/self/fd/{}", folder.as_raw_fd());
     let mut files = Vec::new();
-    for entry in fs::read_dir(folder).map_err(|error| unreadable(&asked, &error))? {
+    for entry in fs::read_dir(listed).map_err(|error| unreadable(&asked, &error))? {
         // What vanishes meanwhile is not there.
         let Some((entry, about)) = entry
             .ok()
@@ -57,7 +60,7 @@ fn browse(api: &Api, call: &Call) -> Result<Answer, Refusal> {
 }
 
 fn read(api: &Api, call: &Call) -> Result<Answer, Refusal> {
-    let (asked, path) = locate(api, call)?;
+    let (asked, mut file) = open(api, call, OFlag::empty())?;
     let number = |key: &str| match call.query.first(key) {
         None => Ok(None),
         Some(text) => text.parse::<i64>().map(Some).map_err(|_| {
@@ -67,17 +70,20 @@ fn read(api: &Api, call: &Call) -> Result<Answer, Refusal> {
         }),
     };
     let (offset, length) = (number("offset")?, number("length")?);
-    let read = || -> io::Result<Value> {
-        let mut file = File::open(&path)?;
+    let mut read = || -> io::Result<Value> {
+        let about = file.metadata()?;
+        if !about.is_file() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         let Some(offset) = offset.and_then(|offset| u64::try_from(offset).ok()) else {
             // Without an offset, or with -1, the question is how long the file is.
-            return Ok(json!({ "data": "", "offset": file.metadata()?.len() }));
+            return Ok(json!({ "data": "", "offset": about.len() }));
         };
         let length = length.and_then(|length| u64::try_from(length).ok());
         let limit = length.unwrap_or(READ_BYTES_MAX).min(READ_BYTES_MAX);
         let mut bytes = Vec::new();
         file.seek(SeekFrom::Start(offset))?;
-        file.take(limit).read_to_end(&mut bytes)?;
+        (&mut file).take(limit).read_to_end(&mut bytes)?;
         let text = text_of_same_length(&bytes, limit);
         Ok(json!({ "data": text, "offset": offset }))
     };
@@ -85,28 +91,37 @@ fn read(api: &Api, call: &Call) -> Result<Answer, Refusal> {
     Ok(Answer::ok(&body))
 }
 
-/// Returns the path that is asked for and where it is, if that is inside a sandbox: a task may have put a link there
-/// that leads out of it.
-fn locate(api: &Api, call: &Call) -> Result<(String, PathBuf), Refusal> {
+/// Opens what is asked for, if that is inside a sandbox, and returns it with its path as it was asked for.
+///
+/// A task may put anything there, links that lead elsewhere and pipes that nobody writes to among them, and may swap it
+/// at any moment: so the kernel resolves the path (openat2(2), `RESOLVE_BENEATH`) and does not wait.
+fn open(api: &Api, call: &Call, kind: OFlag) -> Result<(String, File), Refusal> {
     let asked = call.query.first("path");
     let asked =
         asked.ok_or_else(|| Refusal::BadRequest("Expecting 'path=value' in query.".to_owned()))?;
-    let sandboxes = api.shell.sandboxes();
-    let place = sandboxes.join(asked.trim_start_matches('/'));
-    let place = place
-        .canonicalize()
-        .map_err(|error| unreadable(asked, &error))?;
-    let inside = place.starts_with(sandboxes) && place != sandboxes;
-    if inside {
-        Ok((asked.to_owned(), place))
-    } else {
-        Err(Refusal::FileUnknown(asked.to_owned()))
+    let path = asked.trim_matches('/');
+    let opened = || -> io::Result<File> {
+        let sandboxes = File::open(api.shell.sandboxes())?;
+        let how = OpenHow::new()
+            .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | kind)
+            .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        Ok(openat2(sandboxes, path, how)?.into())
+    };
+    match opened() {
+        Ok(file) => Ok((asked.to_owned(), file)),
+        Err(error) => Err(unreadable(asked, &error)),
     }
 }
 
 fn unreadable(asked: &str, error: &io::Error) -> Refusal {
-    let missing = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
-    if missing.contains(&error.kind()) {
+    // A path that leads out of the sandboxes is one that does not exist.
+    let missing = [
+        io::ErrorKind::NotFound,
+        io::ErrorKind::NotADirectory,
+        io::ErrorKind::CrossesDevices,
+    ];
+    let is_loop = error.raw_os_error() == Some(Errno::ELOOP as i32);
+    if is_loop || missing.contains(&error.kind()) {
         Refusal::FileUnknown(asked.to_owned())
     } else {
         Refusal::BadRequest(format!("'{asked}' cannot be read: {error}"))

@@ -61,7 +61,7 @@ async fn the_output_of_a_task_is_listed_and_read_from_any_offset() {
 #[tokio::test]
 async fn nothing_outside_a_sandbox_is_read() {
     let marathon = Marathon::start().await;
-    let line = "ln -s /etc leak; ln -s /etc/hostname stdout2; echo done";
+    let line = "ln -s /etc leak; ln -s /etc/hostname stdout2; mkfifo pipe; echo done";
     marathon.run(printer("/a", line)).await;
     let task = marathon.task_ids("/a").await.remove(0);
     marathon.sandbox_file(&task, "stdout").await;
@@ -72,6 +72,7 @@ async fn nothing_outside_a_sandbox_is_read() {
         "/nobody/stdout".to_owned(),
         format!("/{task}/leak/passwd"),
         format!("/{task}/stdout2"),
+        format!("/{task}/pipe"),
         format!("/{task}/../../lock"),
         format!("/{task}/stdout/x"),
     ] {
