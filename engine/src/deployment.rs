@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::groups::GroupChange;
 use crate::identity::{AppId, InstanceId};
 use crate::model::Revision;
 use crate::time::Stamp;
@@ -20,8 +21,10 @@ pub(crate) struct Deployment {
     pub(crate) steps: Vec<Vec<Action>>,
     /// The number of the step being carried out, counted from 1; 0 before the first.
     pub(crate) current: usize,
-    /// What each affected app was before.
+    /// What each affected app was before. These apps are locked.
     pub(crate) originals: BTreeMap<AppId, Option<Arc<Revision>>>,
+    /// What became of the groups, where anything did. Groups are not locked.
+    pub(crate) groups: Option<GroupChange>,
     /// Instances that were named to die when their app is scaled down.
     pub(crate) victims: BTreeSet<InstanceId>,
 }
@@ -83,8 +86,8 @@ impl Deployment {
     }
 }
 
-/// Returns the steps that lead one app from `before` to `after`.
-pub(crate) fn steps_for(
+/// Returns what is done to lead one app from `before` to `after`.
+fn steps_for(
     before: Option<&Revision>,
     after: Option<&Revision>,
     has_victims: bool,
@@ -107,22 +110,41 @@ pub(crate) fn steps_for(
     }
 }
 
-/// Merges the steps of several apps: the nth steps of all run together.
-pub(crate) fn join_steps(apps: Vec<(AppId, Vec<ActionKind>)>) -> Vec<Vec<Action>> {
-    let mut steps: Vec<Vec<Action>> = Vec::new();
-    for (app, kinds) in apps {
-        for (index, kind) in kinds.into_iter().enumerate() {
-            if steps.len() == index {
-                steps.push(Vec::new());
-            }
-            steps[index].push(Action {
+/// One app's part of a plan.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part<'a> {
+    pub(crate) app: &'a AppId,
+    pub(crate) before: Option<&'a Revision>,
+    pub(crate) after: Option<&'a Revision>,
+    pub(crate) has_victims: bool,
+    /// How deep the app stands on others: what has a lower number is changed before it.
+    pub(crate) level: usize,
+}
+
+/// Returns the steps of a deployment (`DeploymentPlan.apply`): first what goes, stops; then what
+/// comes, starts with nothing; then every level is brought to its target, the deepest first.
+pub(crate) fn plan_steps(parts: &[Part<'_>]) -> Vec<Vec<Action>> {
+    let mut stops = Vec::new();
+    let mut starts = Vec::new();
+    let mut levels: BTreeMap<usize, Vec<Action>> = BTreeMap::new();
+    for part in parts {
+        for kind in steps_for(part.before, part.after, part.has_victims) {
+            let action = Action {
                 kind,
-                app: app.clone(),
+                app: part.app.clone(),
                 scaling: None,
-            });
+            };
+            match kind {
+                ActionKind::Stop => stops.push(action),
+                ActionKind::Start => starts.push(action),
+                ActionKind::Scale | ActionKind::Restart => {
+                    levels.entry(part.level).or_default().push(action);
+                }
+            }
         }
     }
-    steps
+    let steps = [stops, starts].into_iter().chain(levels.into_values());
+    steps.filter(|step| !step.is_empty()).collect()
 }
 
 #[cfg(test)]
@@ -151,23 +173,40 @@ mod tests {
     }
 
     #[test]
-    fn steps_of_several_apps_run_side_by_side() {
-        let (a, b) = (AppId::from_text("a"), AppId::from_text("b"));
+    fn what_goes_stops_first_what_comes_starts_next_and_levels_follow_each_other() {
+        let ids = ["a", "b", "c", "d"].map(AppId::from_text);
+        let (one, three) = (revision(1, 1, 1), revision(2, 3, 1));
+        let part = |at: usize, before, after, level| Part {
+            app: &ids[at],
+            before,
+            after,
+            has_victims: false,
+            level,
+        };
 
-        let steps = join_steps(vec![
-            (a, vec![ActionKind::Start, ActionKind::Scale]),
-            (b, vec![ActionKind::Scale]),
+        let steps = plan_steps(&[
+            part(0, None, Some(&one), 1),
+            part(1, Some(&one), Some(&three), 0),
+            part(2, Some(&one), None, 0),
+            part(3, None, Some(&one), 0),
         ]);
 
-        let kinds: Vec<Vec<ActionKind>> = steps
+        let told: Vec<Vec<String>> = steps
             .iter()
-            .map(|step| step.iter().map(|action| action.kind).collect())
+            .map(|step| {
+                let told = step
+                    .iter()
+                    .map(|action| format!("{} {}", action.kind.as_str(), action.app));
+                told.collect()
+            })
             .collect();
         assert_eq!(
-            kinds,
+            told,
             [
-                vec![ActionKind::Start, ActionKind::Scale],
-                vec![ActionKind::Scale]
+                vec!["StopApplication /c"],
+                vec!["StartApplication /a", "StartApplication /d"],
+                vec!["ScaleApplication /b", "ScaleApplication /d"],
+                vec!["ScaleApplication /a"],
             ]
         );
     }

@@ -255,11 +255,19 @@ pub(crate) fn deployment_failed(deployment: &Deployment, reason: &str) -> Event 
     )
 }
 
-/// A group's wishes were accepted.
-pub(crate) fn group_change_success(group: &str, version: Stamp) -> Event {
+/// A change in a group was taken on.
+pub(crate) fn group_change_success(group: &AppId, version: Stamp) -> Event {
     Event::new(
         "group_change_success",
         json!({ "groupId": group, "version": version }),
+    )
+}
+
+/// A change in a group was refused.
+pub(crate) fn group_change_failed(group: &AppId, version: Stamp, reason: &str) -> Event {
+    Event::new(
+        "group_change_failed",
+        json!({ "groupId": group, "version": version, "reason": reason }),
     )
 }
 
@@ -278,16 +286,20 @@ pub(crate) fn event_stream_detached(remote: &str) -> Event {
     Event::new("event_stream_detached", json!({ "remoteAddress": remote }))
 }
 
-/// Returns the steps of a deployment as answers and events show them.
-pub(crate) fn steps_json(deployment: &Deployment) -> Value {
-    let steps = deployment.steps.iter().map(|step| actions_json(step));
-    steps.collect()
+/// Returns steps as answers and events show them.
+pub(crate) fn steps_json(steps: &[Vec<Action>]) -> Value {
+    steps.iter().map(|step| actions_json(step)).collect()
+}
+
+/// Returns steps as a dry run shows them.
+pub(crate) fn plan_steps_json(steps: &[Vec<Action>]) -> Value {
+    json!({ "steps": steps_json(steps) })
 }
 
 fn plan_json(deployment: &Deployment) -> Value {
     json!({
         "id": deployment.id,
-        "steps": steps_json(deployment),
+        "steps": steps_json(&deployment.steps),
         "version": deployment.version,
     })
 }

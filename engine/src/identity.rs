@@ -74,12 +74,33 @@ impl AppId {
         &self.0
     }
 
-    /// Returns the id of the group that holds the app.
-    pub(crate) fn group(&self) -> &str {
-        match self.0.rfind('/') {
-            None | Some(0) => "/",
-            Some(end) => &self.0[..end],
+    /// Returns the id of the root group.
+    pub(crate) fn root() -> Self {
+        Self("/".to_owned())
+    }
+
+    /// Returns the id that a text means inside a group: relative to it, unless it begins with a
+    /// slash (`PathId.canonicalPath`).
+    pub(crate) fn resolve(group: &Self, text: &str) -> Self {
+        if text.starts_with('/') {
+            return Self::from_text(text);
         }
+        Self::from_segments(group.segments().chain(text.split('/')))
+    }
+
+    /// Returns the id of the group that holds what has this id; the root is in none.
+    pub(crate) fn parent(&self) -> Option<Self> {
+        match self.0.rfind('/')? {
+            0 if self.0.len() == 1 => None,
+            0 => Some(Self::root()),
+            end => Some(Self(self.0[..end].to_owned())),
+        }
+    }
+
+    /// Returns whether what has this id is this group, or anywhere in it.
+    pub(crate) fn is_within(&self, group: &Self) -> bool {
+        let inside = |rest: &str| rest.is_empty() || rest.starts_with('/');
+        group.0 == "/" || self.0.strip_prefix(&group.0).is_some_and(inside)
     }
 
     fn segments(&self) -> impl Iterator<Item = &str> {
@@ -221,8 +242,21 @@ mod tests {
             assert_eq!(AppId::from_text(text).as_str(), "/green-oinker", "{text}");
         }
         assert_eq!(AppId::from_text("/a//b").as_str(), "/a/b");
-        assert_eq!(AppId::from_text("/a/b").group(), "/a");
-        assert_eq!(AppId::from_text("b").group(), "/");
+        assert_eq!(AppId::from_text("/").as_str(), "/");
+    }
+
+    #[test]
+    fn an_id_knows_what_it_is_in() {
+        let id = AppId::from_text;
+
+        assert_eq!(id("/a/b").parent(), Some(id("/a")));
+        assert_eq!(id("b").parent(), Some(AppId::root()));
+        assert_eq!(AppId::root().parent(), None);
+        assert_eq!(AppId::resolve(&id("/a"), "b"), id("/a/b"));
+        assert_eq!(AppId::resolve(&id("/a"), "../b"), id("/b"));
+        assert_eq!(AppId::resolve(&id("/a"), "/b"), id("/b"));
+        assert!(id("/a/b").is_within(&id("/a")) && id("/a").is_within(&AppId::root()));
+        assert!(!id("/ab").is_within(&id("/a")) && !id("/a").is_within(&id("/a/b")));
     }
 
     #[test]

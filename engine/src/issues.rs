@@ -40,6 +40,17 @@ impl Issues {
         self.add(path, "error.path.missing");
     }
 
+    /// Takes over the mistakes of a part, such as one app of a group, below the part's own path.
+    pub(crate) fn absorb(&mut self, path: &str, part: Self) {
+        self.wrong_type |= part.wrong_type;
+        for (inner, errors) in part.found {
+            let inner = if inner == "/" { "" } else { &inner };
+            for error in errors {
+                self.add(&format!("{path}{inner}"), error);
+            }
+        }
+    }
+
     /// Returns `Ok` where nothing is wrong.
     ///
     /// # Errors

@@ -60,6 +60,7 @@ mod events;
 mod fetch;
 #[cfg(test)]
 mod fixtures;
+mod groups;
 mod health;
 mod identity;
 mod issues;

@@ -63,6 +63,9 @@ fn milliseconds(length: Duration) -> i64 {
 pub(crate) struct Stamp(i64);
 
 impl Stamp {
+    /// The begin of Unix time: the version of what nobody has changed yet.
+    pub(crate) const BEGINNING: Self = Self(0);
+
     /// Returns the stamp for a number of milliseconds since 1970-01-01 UTC.
     #[cfg(test)]
     pub(crate) const fn from_milliseconds(milliseconds: i64) -> Self {

@@ -1,6 +1,6 @@
 //! `/v2/apps`: listing, creating, changing, restarting and removing apps, and their tasks.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use hyper::header::LOCATION;
 use hyper::{Method, StatusCode};
@@ -15,7 +15,11 @@ use crate::identity::{AppId, TaskId};
 use crate::issues::Issues;
 use crate::refusal::Refusal;
 use crate::time::{Moment, Stamp};
-use crate::world::{Force, ServicePorts, Target, Tasks, Wish, World};
+use crate::world::{Embeds, Force, Intent, ServicePorts, Target, World};
+
+/// What an app, its tasks, its versions and its restart can be asked.
+const APPS: &str = "GET, POST, PUT, PATCH";
+const APP: &str = "GET, PUT, PATCH, DELETE";
 
 /// Answers everything below `/v2/apps`.
 pub(super) fn route(api: &Api, call: &Call, rest: &[&str]) -> Result<Answer, Refusal> {
@@ -24,77 +28,108 @@ pub(super) fn route(api: &Api, call: &Call, rest: &[&str]) -> Result<Answer, Ref
         (&Method::GET, []) => list(api, call),
         (&Method::POST, []) => create(api, call),
         (&Method::PUT | &Method::PATCH, []) => update_several(api, call),
-        (_, []) => Err(Refusal::MethodNotAllowed),
+        (_, []) => Err(Refusal::MethodNotAllowed(APPS)),
+        (&Method::GET, [group @ .., "*", "tasks"]) => tasks_within(api, &app(group)),
         (method, [id @ .., "tasks"]) if !id.is_empty() => match *method {
             Method::GET => tasks(api, &app(id)),
             Method::DELETE => kill_all(api, call, &app(id)),
-            _ => Err(Refusal::MethodNotAllowed),
+            _ => Err(Refusal::MethodNotAllowed("GET, DELETE")),
         },
         (method, [id @ .., "tasks", task]) if !id.is_empty() => match *method {
             Method::DELETE => kill_one(api, call, &app(id), task),
-            _ => Err(Refusal::MethodNotAllowed),
+            _ => Err(Refusal::MethodNotAllowed("DELETE")),
         },
         (method, [id @ .., "versions"]) if !id.is_empty() => match *method {
             Method::GET => versions(api, &app(id)),
-            _ => Err(Refusal::MethodNotAllowed),
+            _ => Err(Refusal::MethodNotAllowed("GET")),
         },
         (method, [id @ .., "versions", version]) if !id.is_empty() => match *method {
             Method::GET => one_version(api, &app(id), version),
-            _ => Err(Refusal::MethodNotAllowed),
+            _ => Err(Refusal::MethodNotAllowed("GET")),
         },
         (method, [id @ .., "restart"]) if !id.is_empty() => match *method {
             Method::POST => restart(api, call, &app(id)),
-            _ => Err(Refusal::MethodNotAllowed),
+            _ => Err(Refusal::MethodNotAllowed("POST")),
         },
-        (&Method::GET, [group @ .., "*"]) => list_group(api, &app(group)),
+        (&Method::GET, [group @ .., "*"]) => list_group(api, call, &app(group)),
         (method, id) => match *method {
-            Method::GET => show(api, &app(id)),
+            Method::GET => show(api, call, &app(id)),
             Method::PUT => update(api, call, &app(id), Missing::Create),
             Method::PATCH => update(api, call, &app(id), Missing::Refuse),
             Method::DELETE => remove(api, call, &app(id)),
-            _ => Err(Refusal::MethodNotAllowed),
+            _ => Err(Refusal::MethodNotAllowed(APP)),
         },
+    }
+}
+
+/// Returns what `embed` parameters ask of an app, with any of the prefixes that Marathon takes
+/// (`InfoEmbedResolver.scala`). Unknown ones are ignored.
+pub(super) fn embeds<'a>(asked: impl Iterator<Item = &'a str>) -> Embeds {
+    let mut embeds = Embeds::default();
+    for asked in asked {
+        let prefix = ["group.apps.", "apps.", "app."]
+            .into_iter()
+            .find_map(|prefix| asked.strip_prefix(prefix));
+        match prefix.unwrap_or(asked) {
+            "tasks" => (embeds.tasks, embeds.deployments) = (true, true),
+            "failures" => {
+                (embeds.tasks, embeds.deployments) = (true, true);
+                embeds.last_task_failure = true;
+            }
+            "deployments" => embeds.deployments = true,
+            "readiness" => embeds.readiness = true,
+            "lastTaskFailure" => embeds.last_task_failure = true,
+            "counts" => embeds.counts = true,
+            "taskStats" => embeds.task_stats = true,
+            _ => {}
+        }
+    }
+    embeds
+}
+
+/// Returns what one app carries, whatever is asked for besides.
+fn embeds_of_one(call: &Call) -> Embeds {
+    Embeds {
+        tasks: true,
+        counts: true,
+        deployments: true,
+        last_task_failure: true,
+        ..embeds(call.query.all("embed"))
     }
 }
 
 fn list(api: &Api, call: &Call) -> Result<Answer, Refusal> {
     let filter = Filter::read(&call.query)?;
-    let embeds_tasks = call
-        .query
-        .all("embed")
-        .any(|embed| matches!(embed, "apps.tasks" | "app.tasks" | "tasks"));
-    let tasks = if embeds_tasks {
-        Tasks::Embedded
-    } else {
-        Tasks::Counted
+    let embeds = Embeds {
+        counts: true,
+        deployments: true,
+        ..embeds(call.query.all("embed"))
     };
-    let apps = api.shell.read(|world, _| {
+    let apps = api.shell.read(|world, now| {
         let matching = world
             .currents()
             .filter(|current| filter.matches(&current.definition));
-        let shown = matching.map(|current| world.app_json(&current.definition.id, tasks));
+        let shown = matching.map(|current| world.app_json(&current.definition.id, embeds, now));
         shown.collect::<Result<Vec<Value>, Refusal>>()
     })?;
     Ok(Answer::ok(&json!({ "apps": apps })))
 }
 
 /// Lists the apps directly or indirectly inside a group.
-fn list_group(api: &Api, group: &AppId) -> Result<Answer, Refusal> {
-    let prefix = format!("{}/", group.as_str().trim_end_matches('/'));
-    let apps = api.shell.read(|world, _| {
-        let inside = world
-            .currents()
-            .filter(|current| current.definition.id.as_str().starts_with(&prefix));
-        let shown = inside.map(|current| world.app_json(&current.definition.id, Tasks::Embedded));
-        shown.collect::<Result<Vec<Value>, Refusal>>()
+fn list_group(api: &Api, call: &Call, group: &AppId) -> Result<Answer, Refusal> {
+    let embeds = embeds_of_one(call);
+    let apps = api.shell.read(|world, now| {
+        world.known_group(group)?;
+        world.apps_json_within(group, embeds, now)
     })?;
     Ok(Answer::ok(&json!({ "*": apps })))
 }
 
-fn show(api: &Api, id: &AppId) -> Result<Answer, Refusal> {
+fn show(api: &Api, call: &Call, id: &AppId) -> Result<Answer, Refusal> {
+    let embeds = embeds_of_one(call);
     let app = api
         .shell
-        .read(|world, _| world.app_json(id, Tasks::Embedded))?;
+        .read(|world, now| world.app_json(id, embeds, now))?;
     Ok(Answer::ok(&json!({ "app": app })))
 }
 
@@ -108,7 +143,7 @@ fn create(api: &Api, call: &Call) -> Result<Answer, Refusal> {
         Ok::<_, Refusal>((accepted, body))
     })?;
     // Marathon builds this from the bare id, so it does not point below /v2/apps.
-    let location = format!("http://{}{id}", api.address);
+    let location = format!("{}{id}", api.url());
     Ok(Answer::json(StatusCode::CREATED, &body)
         .naming(&accepted)
         .with(LOCATION, location))
@@ -131,11 +166,11 @@ fn update(api: &Api, call: &Call, id: &AppId, missing: Missing) -> Result<Answer
             (Err(unknown), Missing::Refuse) => return Err(unknown),
         };
         let definition = world.updated(id, &update, replace)?;
-        let wish = Wish {
-            app: id.clone(),
-            target: Target::Define(Box::new(definition)),
-        };
-        let accepted = world.deploy(vec![wish], BTreeSet::new(), call.force(), now)?;
+        let group = id.parent().unwrap_or_else(AppId::root);
+        let accepted = world.deploy(&group, call.force(), now, |_| {
+            let target = Target::Define(Box::new(definition));
+            Ok(Intent::of_app(id.clone(), target))
+        })?;
         world.announce_request(&call.client.ip().to_string(), &call.path, id);
         Ok((status, accepted))
     })?;
@@ -161,18 +196,25 @@ fn update_several(api: &Api, call: &Call) -> Result<Answer, Refusal> {
         updates.push((id, Update::read(body)?));
     }
     let accepted = api.shell.change(|world, now| {
-        let mut wishes = Vec::new();
+        let mut definitions: BTreeMap<AppId, Definition> = BTreeMap::new();
         for (app, update) in &updates {
             if call.method == Method::PATCH {
                 world.current(app)?;
             }
-            let definition = world.updated(app, update, replace)?;
-            wishes.push(Wish {
-                app: app.clone(),
-                target: Target::Define(Box::new(definition)),
-            });
+            // The same app may come twice; the later change is made to what the earlier one left.
+            let definition = match definitions.get(app).filter(|_| !replace) {
+                None => world.updated(app, update, replace)?,
+                Some(earlier) => world.updated_from(app, earlier, update)?,
+            };
+            definitions.insert(app.clone(), definition);
         }
-        world.deploy(wishes, BTreeSet::new(), call.force(), now)
+        world.deploy(&AppId::root(), call.force(), now, |_| {
+            let wishes = definitions.into_iter().map(|(app, definition)| {
+                let target = Target::Define(Box::new(definition));
+                (app, target)
+            });
+            Ok(Intent::of_apps(wishes.collect()))
+        })
     })?;
     Ok(Answer::deployment(StatusCode::OK, &accepted))
 }
@@ -193,15 +235,22 @@ fn restart(api: &Api, call: &Call, id: &AppId) -> Result<Answer, Refusal> {
 }
 
 fn change_to(api: &Api, id: &AppId, target: Target, force: Force) -> Result<Answer, Refusal> {
-    let accepted = api.shell.change(|world, now| {
-        world.current(id)?;
-        let wish = Wish {
-            app: id.clone(),
-            target,
-        };
-        world.deploy(vec![wish], BTreeSet::new(), force, now)
-    })?;
+    let accepted = api
+        .shell
+        .change(|world, now| world.change_app(id, target, force, now))?;
     Ok(Answer::deployment(StatusCode::OK, &accepted))
+}
+
+/// Lists the tasks of all apps in a group.
+fn tasks_within(api: &Api, group: &AppId) -> Result<Answer, Refusal> {
+    let tasks = api.shell.read(|world, _| {
+        world.known_group(group)?;
+        let apps = world.app_ids_within(group).into_iter();
+        let tasks = apps.map(|app| world.tasks_of(&app, ServicePorts::Hidden));
+        let lists = tasks.filter_map(|tasks| tasks.as_array().cloned());
+        Ok::<_, Refusal>(lists.flatten().collect::<Vec<Value>>())
+    })?;
+    Ok(Answer::ok(&json!({ "tasks": tasks })))
 }
 
 fn tasks(api: &Api, id: &AppId) -> Result<Answer, Refusal> {

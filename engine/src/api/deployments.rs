@@ -27,7 +27,8 @@ pub(super) fn route(api: &Api, call: &Call, rest: &[&str]) -> Result<Answer, Ref
                 Ok(Answer::deployment(StatusCode::OK, &accepted))
             }
         },
-        (_, [] | [_]) => Err(Refusal::MethodNotAllowed),
+        (_, []) => Err(Refusal::MethodNotAllowed("GET")),
+        (_, [_]) => Err(Refusal::MethodNotAllowed("DELETE")),
         _ => Err(Refusal::RouteUnknown),
     }
 }
@@ -52,7 +53,8 @@ pub(super) fn route_queue(api: &Api, call: &Call, rest: &[&str]) -> Result<Answe
             api.shell.change(|world, _| world.reset_delay(&app))?;
             Ok(Answer::empty(StatusCode::NO_CONTENT))
         }
-        (_, [] | [.., "delay"]) => Err(Refusal::MethodNotAllowed),
+        (_, []) => Err(Refusal::MethodNotAllowed("GET")),
+        (_, [.., "delay"]) => Err(Refusal::MethodNotAllowed("DELETE")),
         _ => Err(Refusal::RouteUnknown),
     }
 }

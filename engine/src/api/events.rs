@@ -42,8 +42,8 @@ struct Listener {
 /// # Errors
 /// The client does not ask for an event stream, or too many are open.
 pub(super) fn listen(api: &Api, call: &Call) -> Result<Answer, Refusal> {
-    if !call.accepts("text/event-stream") {
-        return Err(Refusal::NotAcceptable);
+    if !call.accept.names("text", "event-stream") {
+        return Err(Refusal::EventsOnly);
     }
     if api.shell.bus.listeners() >= LISTENERS_MAX {
         return Err(Refusal::TooManyListeners(LISTENERS_MAX));

@@ -22,7 +22,7 @@ const READ_BYTES_MAX: u64 = 64 * 1024;
 /// Answers everything below `/files`. It reads from the disk, a little at a time.
 pub(super) fn route(api: &Api, call: &Call, rest: &[&str]) -> Result<Answer, Refusal> {
     if call.method != Method::GET {
-        return Err(Refusal::MethodNotAllowed);
+        return Err(Refusal::MethodNotAllowed("GET"));
     }
     // Mesos 1.0 and later know each by two names.
     match rest {

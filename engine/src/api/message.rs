@@ -7,13 +7,14 @@ use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::header::{
-    self, CACHE_CONTROL, CONTENT_TYPE, EXPIRES, HeaderMap, HeaderName, HeaderValue, PRAGMA,
+    self, ALLOW, CACHE_CONTROL, CONTENT_TYPE, EXPIRES, HeaderMap, HeaderName, HeaderValue, PRAGMA,
 };
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 
+use super::accept::Accept;
 use crate::refusal::Refusal;
 use crate::world::{Accepted, Force};
 
@@ -29,6 +30,7 @@ pub(super) struct Call {
     pub(super) segments: Vec<String>,
     pub(super) query: Query,
     pub(super) headers: HeaderMap,
+    pub(super) accept: Accept,
     pub(super) body: Bytes,
     pub(super) client: SocketAddr,
     /// The path as it was sent.
@@ -51,6 +53,7 @@ impl Call {
             method,
             segments: segments.map(str::to_owned).collect(),
             query: Query::parse(parts.uri.query().unwrap_or_default()),
+            accept: Accept::read(&parts.headers),
             headers: parts.headers,
             body,
             client,
@@ -74,14 +77,6 @@ impl Call {
         } else {
             Force::No
         }
-    }
-
-    /// Returns whether the `Accept` header names a media type.
-    pub(super) fn accepts(&self, media_type: &str) -> bool {
-        let values = self.headers.get_all(header::ACCEPT).iter();
-        values
-            .filter_map(|value| value.to_str().ok())
-            .any(|value| value.contains(media_type))
     }
 }
 
@@ -196,15 +191,12 @@ impl Answer {
 
     /// Returns the answer with the headers that every answer of a leader carries
     /// (`CacheDisablingFilter`, `LeaderProxyFilter` and `RootApplication` in Marathon 1.10).
-    pub(super) fn into_response(self, leader: SocketAddr) -> Response<Body> {
+    pub(super) fn into_response(self, leader: String) -> Response<Body> {
         let mut response = Response::new(self.body);
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         let common = [
-            (
-                HeaderName::from_static("x-marathon-leader"),
-                format!("http://{leader}"),
-            ),
+            (HeaderName::from_static("x-marathon-leader"), leader),
             (header::X_FRAME_OPTIONS, "DENY".to_owned()),
             (header::X_XSS_PROTECTION, "1; mode=block".to_owned()),
             (
@@ -225,7 +217,11 @@ impl Answer {
 
 impl From<Refusal> for Answer {
     fn from(refusal: Refusal) -> Self {
-        Self::json(refusal.status(), &refusal.body())
+        let answer = Self::json(refusal.status(), &refusal.body());
+        match refusal.allowed() {
+            None => answer,
+            Some(methods) => answer.with(ALLOW, methods.to_owned()),
+        }
     }
 }
 

@@ -3,13 +3,16 @@
 //! Routes are matched on path segments, so empty ones (`/v2/apps//a/`) do no harm; real clients send
 //! them. The prefixes `/marathon` and `/service/marathon` of DC/OS's Admin Router are accepted.
 
+mod accept;
 mod apps;
 mod deployments;
 mod events;
 mod files;
 mod filters;
+mod groups;
 mod info;
 mod message;
+mod pods;
 mod tasks;
 
 use std::convert::Infallible;
@@ -27,6 +30,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 
 use message::{Answer, Body, Call};
+use serde_json::{Value, json};
 
 use crate::refusal::Refusal;
 use crate::shell::Shell;
@@ -56,6 +60,18 @@ impl Api {
             address,
             heartbeat,
         })
+    }
+}
+
+impl Api {
+    /// Returns the `http_config` of `/v2/info`.
+    fn ports_json(&self) -> Value {
+        json!({ "http_port": self.address.port(), "https_port": null })
+    }
+
+    /// Returns where the API is, as `http://host:port`.
+    fn url(&self) -> String {
+        format!("http://{}", self.address)
     }
 }
 
@@ -97,13 +113,13 @@ async fn handle(
             } else {
                 Refusal::BadRequest(format!("The body could not be read: {error}"))
             };
-            return Ok(Answer::from(refusal).into_response(api.address));
+            return Ok(Answer::from(refusal).into_response(api.url()));
         }
     };
     let call = Call::new(parts, bytes, client);
     let answer = refuse_foreign_pages(&api, &call).and_then(|()| route(&api, &call));
     let answer = answer.unwrap_or_else(Answer::from);
-    Ok(answer.into_response(api.address))
+    Ok(answer.into_response(api.url()))
 }
 
 /// Refuses what a browser sends for a page from elsewhere: an API that starts commands must not be
@@ -132,11 +148,19 @@ fn route(api: &Arc<Api>, call: &Call) -> Result<Answer, Refusal> {
         all => all,
     };
     match segments {
-        ["ping"] => only_get(call, info::ping),
+        ["ping"] => return only_get(call, info::ping),
+        ["v2", "events"] if call.method == Method::GET => return events::listen(api, call),
+        ["v2", "events"] => return Err(Refusal::EventsOnly),
+        _ if !call.accept.takes("application", "json") => return Err(Refusal::NotAcceptable),
+        _ => {}
+    }
+    match segments {
         ["v2", "info"] => only_get(call, |_| info::info(api)),
+        ["v2", "leader"] if call.method == Method::DELETE => Err(Refusal::CannotAbdicate),
         ["v2", "leader"] => only_get(call, |_| info::leader(api)),
-        ["v2", "events"] if call.method == Method::GET => events::listen(api, call),
-        ["v2", "events"] => Err(Refusal::MethodNotAllowed),
+        ["v2", "plugins"] => only_get(call, |_| info::plugins()),
+        ["v2", "groups", rest @ ..] => groups::route(api, call, rest),
+        ["v2", "pods", rest @ ..] => pods::route(call, rest),
         ["v2", "apps", rest @ ..] => apps::route(api, call, rest),
         ["v2", "tasks", rest @ ..] => tasks::route(api, call, rest),
         ["v2", "deployments", rest @ ..] => deployments::route(api, call, rest),
@@ -150,6 +174,6 @@ fn only_get(call: &Call, answer: impl FnOnce(&Call) -> Answer) -> Result<Answer,
     if call.method == Method::GET {
         Ok(answer(call))
     } else {
-        Err(Refusal::MethodNotAllowed)
+        Err(Refusal::MethodNotAllowed("GET"))
     }
 }

@@ -16,7 +16,8 @@ pub(super) fn route(api: &Api, call: &Call, rest: &[&str]) -> Result<Answer, Ref
     match (&call.method, rest) {
         (&Method::GET, []) => Ok(list(api, call)),
         (&Method::POST, ["delete"]) => delete(api, call),
-        (_, [] | ["delete"]) => Err(Refusal::MethodNotAllowed),
+        (_, []) => Err(Refusal::MethodNotAllowed("GET")),
+        (_, ["delete"]) => Err(Refusal::MethodNotAllowed("POST")),
         _ => Err(Refusal::RouteUnknown),
     }
 }

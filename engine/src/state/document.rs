@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::deployment::Action;
+use crate::groups::{GroupChange, Groups};
 use crate::health::CheckState;
 use crate::identity::{AppId, InstanceId, TaskId};
 use crate::model::{Addresses, Goal, TaskState};
@@ -25,9 +26,22 @@ pub(crate) struct Document {
     pub(crate) last_version: Option<Stamp>,
     pub(crate) next_port: u16,
     pub(crate) apps: BTreeMap<AppId, AppRecord>,
+    pub(crate) groups: Groups,
+    /// The versions of the whole, oldest first.
+    pub(crate) roots: Vec<RootRecord>,
     pub(crate) deployments: Vec<DeploymentRecord>,
     /// Tasks that have ended and whose sandboxes are kept.
     pub(crate) ended: Vec<TaskId>,
+}
+
+/// One version of the whole, as what differs from the one before it: most differ in one app.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct RootRecord {
+    pub(crate) version: Stamp,
+    pub(crate) groups: Option<Groups>,
+    /// The new version of each app that changed; nothing of one that went.
+    pub(crate) apps: BTreeMap<AppId, Option<Stamp>>,
 }
 
 /// One app.
@@ -97,5 +111,6 @@ pub(crate) struct DeploymentRecord {
     pub(crate) steps: Vec<Vec<Action>>,
     pub(crate) current: usize,
     pub(crate) originals: BTreeMap<AppId, Option<Stamp>>,
+    pub(crate) groups: Option<GroupChange>,
     pub(crate) victims: BTreeSet<InstanceId>,
 }

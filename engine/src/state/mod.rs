@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use document::{
     AppRecord, DelayRecord, DeploymentRecord, Document, FORMAT, FailureRecord, InstanceRecord,
-    TaskRecord,
+    RootRecord, TaskRecord,
 };
 pub(crate) use revisions::{Key, Revisions};
 

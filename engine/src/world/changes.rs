@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::plan::{Draft, Drafted};
 use super::{Effect, World};
 use crate::definition::{Definition, Update, whole_change};
-use crate::deployment::{Deployment, join_steps, steps_for};
+use crate::deployment::Deployment;
 use crate::events;
+use crate::groups::{GroupChange, Groups};
 use crate::identity::{AppId, InstanceId, TaskId};
-use crate::issues::Issues;
 use crate::model::{App, Revision, TaskState};
-use crate::ports::assign_service_ports;
 use crate::refusal::Refusal;
 use crate::time::{Moment, Stamp};
 
@@ -26,13 +26,6 @@ pub(crate) enum Force {
 
 /// What an app shall be from here on.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Wish {
-    pub(crate) app: AppId,
-    pub(crate) target: Target,
-}
-
-/// The aim of a wish.
-#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Target {
     Define(Box<Definition>),
     /// An earlier revision, whose tasks that still run count as up to date.
@@ -40,6 +33,40 @@ pub(crate) enum Target {
     /// What it is, in fresh tasks.
     Restart,
     Remove,
+}
+
+/// A change as a whole, before anybody has looked whether it can be made.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Intent {
+    pub(super) wishes: BTreeMap<AppId, Target>,
+    /// All groups afterwards, where the request is about groups.
+    pub(super) groups: Option<Groups>,
+    /// Instances that are named to die when their app is scaled down.
+    pub(super) victims: BTreeSet<InstanceId>,
+}
+
+impl Intent {
+    /// Returns a change of one app.
+    pub(crate) fn of_app(app: AppId, target: Target) -> Self {
+        Self::of_apps(BTreeMap::from([(app, target)]))
+    }
+
+    /// Returns a change of some apps.
+    pub(crate) fn of_apps(wishes: BTreeMap<AppId, Target>) -> Self {
+        Self {
+            wishes,
+            groups: None,
+            victims: BTreeSet::new(),
+        }
+    }
+
+    /// Returns a change of groups and of the apps in them.
+    pub(crate) fn of_groups(wishes: BTreeMap<AppId, Target>, groups: Groups) -> Self {
+        Self {
+            groups: Some(groups),
+            ..Self::of_apps(wishes)
+        }
+    }
 }
 
 /// A change that was taken on.
@@ -63,7 +90,7 @@ impl World {
     /// Creates an app.
     ///
     /// # Errors
-    /// It exists, it is locked, or there are too many deployments.
+    /// It exists, or whatever [`World::deploy`] refuses.
     pub(crate) fn create(
         &mut self,
         definition: Definition,
@@ -71,11 +98,32 @@ impl World {
         now: Moment,
     ) -> Result<Accepted, Refusal> {
         let app = definition.id.clone();
-        if self.current(&app).is_ok() {
-            return Err(Refusal::Exists(app));
-        }
-        let target = Target::Define(Box::new(definition));
-        self.deploy(vec![Wish { app, target }], BTreeSet::new(), force, now)
+        let group = app.parent().unwrap_or_else(AppId::root);
+        self.deploy(&group, force, now, |world| {
+            if world.current(&app).is_ok() {
+                return Err(Refusal::Exists(app));
+            }
+            let target = Target::Define(Box::new(definition));
+            Ok(Intent::of_app(app, target))
+        })
+    }
+
+    /// Makes an app that exists something else.
+    ///
+    /// # Errors
+    /// It does not exist, or whatever [`World::deploy`] refuses.
+    pub(crate) fn change_app(
+        &mut self,
+        app: &AppId,
+        target: Target,
+        force: Force,
+        now: Moment,
+    ) -> Result<Accepted, Refusal> {
+        let group = app.parent().unwrap_or_else(AppId::root);
+        self.deploy(&group, force, now, |world| {
+            world.current(app)?;
+            Ok(Intent::of_app(app.clone(), target))
+        })
     }
 
     /// Returns the definition that an update makes of an app, without changing anything.
@@ -106,86 +154,112 @@ impl World {
         }
     }
 
-    /// Takes on a set of wishes as one deployment.
+    /// Returns the definition that an update makes of one that is not yet the app's.
     ///
     /// # Errors
-    /// An app is locked and force was not asked for, it asks for what cannot be done yet, or there
-    /// are too many deployments.
+    /// As [`World::updated`].
+    pub(crate) fn updated_from(
+        &self,
+        id: &AppId,
+        earlier: &Definition,
+        update: &Update,
+    ) -> Result<Definition, Refusal> {
+        match update {
+            Update::Fields(fields) => Ok(whole_change(id, Some(earlier), fields)?),
+            Update::Version(_) => self.updated(id, update, false),
+        }
+    }
+
+    /// Takes on a change as one deployment, or tells listeners that it was refused.
+    ///
+    /// `group` is the group that the events name.
+    ///
+    /// # Errors
+    /// What `intend` refuses; the whole is impossible; an app asks for what cannot be done here; an
+    /// app is locked and force was not asked for; there are too many deployments.
     pub(crate) fn deploy(
         &mut self,
-        wishes: Vec<Wish>,
-        victims: BTreeSet<InstanceId>,
+        group: &AppId,
         force: Force,
         now: Moment,
+        intend: impl FnOnce(&Self) -> Result<Intent, Refusal>,
     ) -> Result<Accepted, Refusal> {
         if self.stopping {
             return Err(Refusal::Stopping);
         }
-        for wish in &wishes {
-            if let Target::Define(definition) = &wish.target {
-                definition.must_be_runnable()?;
-                self.must_have_containers(definition)?;
-            }
+        let version = self.version_at(now);
+        let accepted = self.try_to_deploy(group, force, now, intend);
+        if let Err(refusal) = &accepted {
+            let reason = refusal.message();
+            self.publish(events::group_change_failed(group, version, &reason));
         }
-        self.unlock(&wishes, force)?;
+        accepted
+    }
+
+    fn try_to_deploy(
+        &mut self,
+        group: &AppId,
+        force: Force,
+        now: Moment,
+        intend: impl FnOnce(&Self) -> Result<Intent, Refusal>,
+    ) -> Result<Accepted, Refusal> {
         if self.deployments.len() >= DEPLOYMENTS_MAX {
+            self.counters.dismissed += 1;
             return Err(Refusal::TooManyDeployments(DEPLOYMENTS_MAX));
         }
-        let version = self.next_version(now);
+        let intent = intend(self)?;
+        let draft = self.draft(&intent, now)?;
+        self.unlock(&draft, force)?;
+        self.last_version = Some(draft.version);
+        self.publish(events::group_change_success(group, draft.version));
+        Ok(self.carry_out(draft, intent.victims))
+    }
+
+    /// Makes a draft what is wanted, and begins the deployment that leads there.
+    fn carry_out(&mut self, draft: Draft, victims: BTreeSet<InstanceId>) -> Accepted {
+        let affected: BTreeSet<AppId> = draft.affected().into_iter().cloned().collect();
+        let before = std::mem::replace(&mut self.groups, draft.groups);
+        let groups = (before != self.groups).then(|| GroupChange {
+            before,
+            after: self.groups.clone(),
+        });
         let mut originals = BTreeMap::new();
-        let mut plans = Vec::new();
-        for wish in wishes {
-            let before = self.apps.get(&wish.app).and_then(|app| app.current.clone());
-            let after = self.install(&wish, before.as_ref(), version);
-            let names_victim = self.apps.get(&wish.app).is_some_and(|app| {
-                app.instances
-                    .iter()
-                    .any(|instance| victims.contains(&instance.id))
-            });
-            let steps = steps_for(before.as_deref(), after.as_deref(), names_victim);
-            self.publish(events::group_change_success(wish.app.group(), version));
-            originals.insert(wish.app.clone(), before);
-            plans.push((wish.app, steps));
+        for Drafted { app, before, after } in draft.apps {
+            match after {
+                None => self.forget(&app),
+                Some(after) => self.install(&app, before.as_ref(), after),
+            }
+            if affected.contains(&app) {
+                originals.insert(app, before);
+            }
         }
+        self.remember_root(draft.version);
         let deployment = Deployment {
             id: (self.setting.fresh_id)(),
-            version,
-            steps: join_steps(plans),
+            version: draft.version,
+            steps: draft.steps,
             current: 0,
             originals,
+            groups,
             victims,
         };
         let accepted = Accepted {
             deployment: deployment.id.clone(),
-            version,
+            version: draft.version,
         };
+        self.counters.deployments += 1;
         if deployment.steps.is_empty() {
             self.publish(events::deployment_success(&deployment));
         } else {
             self.deployments.push(deployment);
         }
-        Ok(accepted)
-    }
-
-    /// Refuses an app's first image where no container can be run. An app that has one already may
-    /// be changed all the same: scaled down, for one.
-    fn must_have_containers(&self, definition: &Definition) -> Result<(), Refusal> {
-        let has_image = |revision: &Arc<Revision>| revision.definition.image().is_some();
-        let current = self.current(&definition.id);
-        if definition.image().is_none() || current.as_ref().is_ok_and(has_image) {
-            return Ok(());
-        }
-        let Some(obstacle) = (self.setting.container_obstacle)() else {
-            return Ok(());
-        };
-        let mut issues = Issues::new();
-        issues.add("/container/docker", obstacle);
-        Err(issues.into())
+        accepted
     }
 
     /// Cancels the deployments in the way, or refuses.
-    fn unlock(&mut self, wishes: &[Wish], force: Force) -> Result<(), Refusal> {
-        let locks = |deployment: &&Deployment| wishes.iter().any(|w| deployment.affects(&w.app));
+    fn unlock(&mut self, draft: &Draft, force: Force) -> Result<(), Refusal> {
+        let affected = draft.affected();
+        let locks = |deployment: &&Deployment| affected.iter().any(|app| deployment.affects(app));
         let conflicting: Vec<String> = self
             .deployments
             .iter()
@@ -206,42 +280,13 @@ impl World {
         }
     }
 
-    /// Makes a wish the current revision of its app and returns that.
-    fn install(
-        &mut self,
-        wish: &Wish,
-        before: Option<&Arc<Revision>>,
-        version: Stamp,
-    ) -> Option<Arc<Revision>> {
-        let revision = match &wish.target {
-            Target::Remove => {
-                self.forget(&wish.app);
-                return None;
-            }
-            Target::Restart => {
-                let mut revision = (**before?).clone();
-                revision.version = version;
-                revision.last_config_change_at = version;
-                revision
-            }
-            Target::Return(earlier) => {
-                let mut revision = (**earlier).clone();
-                revision.version = version;
-                revision.last_scaling_at = version;
-                revision
-            }
-            Target::Define(definition) => {
-                let definition = self.with_service_ports(definition, before);
-                match before.filter(|before| before.definition == definition) {
-                    Some(before) => return Some(Arc::clone(before)),
-                    None => next_revision(definition, before, version),
-                }
-            }
-        };
-        let revision = Arc::new(revision);
-        let app = self.apps.entry(wish.app.clone()).or_insert_with(App::new);
-        app.install(Arc::clone(&revision));
-        Some(revision)
+    /// Makes a revision the current one of its app, unless it is already.
+    fn install(&mut self, id: &AppId, before: Option<&Arc<Revision>>, after: Arc<Revision>) {
+        if before.is_some_and(|before| Arc::ptr_eq(before, &after)) {
+            return;
+        }
+        let app = self.apps.entry(id.clone()).or_insert_with(App::new);
+        app.install(after);
     }
 
     /// Removes an app's definition and history; its tasks are stopped by the next reconciliation.
@@ -252,22 +297,6 @@ impl World {
             app.backoff.reset();
             app.last_failure = None;
         }
-    }
-
-    fn with_service_ports(
-        &self,
-        definition: &Definition,
-        before: Option<&Arc<Revision>>,
-    ) -> Definition {
-        let currents = self.apps.values().filter_map(|app| app.current.as_ref());
-        let taken: BTreeSet<u16> = currents
-            .filter(|current| current.definition.id != definition.id)
-            .flat_map(|current| current.definition.service_ports())
-            .collect();
-        let mut definition = definition.clone();
-        let former = before.map(|before| &before.definition);
-        assign_service_ports(&mut definition, former, |port| taken.contains(&port));
-        definition
     }
 
     /// Kills tasks at once, without a deployment: each is followed by its next incarnation.
@@ -321,14 +350,17 @@ impl World {
             let count = fewer.entry(id.clone()).or_default();
             *count += u32::from(is_first_naming && !is_dying);
         }
-        let wishes = fewer.into_iter().filter_map(|(app, count)| {
-            let mut definition = self.current(&app).ok()?.definition.clone();
-            definition.instances = definition.instances.saturating_sub(count);
-            let target = Target::Define(Box::new(definition));
-            Some(Wish { app, target })
-        });
-        let wishes = wishes.collect();
-        self.deploy(wishes, victims, force, now)
+        self.deploy(&AppId::root(), force, now, |world| {
+            let wishes = fewer.into_iter().filter_map(|(app, count)| {
+                let mut definition = world.current(&app).ok()?.definition.clone();
+                definition.instances = definition.instances.saturating_sub(count);
+                Some((app, Target::Define(Box::new(definition))))
+            });
+            Ok(Intent {
+                victims,
+                ..Intent::of_apps(wishes.collect())
+            })
+        })
     }
 
     /// Stops a deployment where it is and leaves everything as it stands.
@@ -346,12 +378,29 @@ impl World {
     /// # Errors
     /// There is no such deployment.
     pub(crate) fn revert_deployment(&mut self, id: &str, now: Moment) -> Result<Accepted, Refusal> {
-        let originals = self.deployment(id)?.originals.clone();
-        let wishes = originals.into_iter().map(|(app, original)| Wish {
-            app,
-            target: original.map_or(Target::Remove, Target::Return),
-        });
-        self.deploy(wishes.collect(), BTreeSet::new(), Force::Yes, now)
+        let deployment = self.deployment(id)?;
+        let (originals, change) = (deployment.originals.clone(), deployment.groups.clone());
+        self.deploy(&AppId::root(), Force::Yes, now, |world| {
+            let groups = change.map(|change| {
+                let mut groups = world.groups.clone();
+                let stays = |app: &AppId| !matches!(originals.get(app), Some(None));
+                let apps: Vec<AppId> = world
+                    .current_revisions()
+                    .into_keys()
+                    .filter(stays)
+                    .collect();
+                groups.revert(&change, |group| apps.iter().any(|app| app.is_within(group)));
+                groups
+            });
+            let wishes = originals.iter().map(|(app, original)| {
+                let target = original.clone().map_or(Target::Remove, Target::Return);
+                (app.clone(), target)
+            });
+            Ok(Intent {
+                groups,
+                ..Intent::of_apps(wishes.collect())
+            })
+        })
     }
 
     fn deployment(&self, id: &str) -> Result<&Deployment, Refusal> {
@@ -383,21 +432,5 @@ impl World {
         let event = events::api_post(client, uri, super::views::definition_json(&current));
         // Listeners hear of the request before they hear of what it set off.
         self.effects.insert(0, Effect::Publish(event));
-    }
-}
-
-fn next_revision(
-    definition: Definition,
-    before: Option<&Arc<Revision>>,
-    version: Stamp,
-) -> Revision {
-    let same_configuration =
-        before.filter(|before| before.definition.differs_only_in_scale(&definition));
-    Revision {
-        definition,
-        version,
-        last_scaling_at: version,
-        last_config_change_at: same_configuration
-            .map_or(version, |before| before.last_config_change_at),
     }
 }

@@ -9,11 +9,15 @@
 //! handed in: "is this port free", "can containers be run" and "give me a fresh id".
 
 mod changes;
+mod groups;
+mod plan;
 #[cfg(test)]
 mod probe_tests;
 mod probes;
 mod readiness;
 mod restore;
+mod roots;
+mod stats;
 mod steering;
 mod steps;
 mod tasks;
@@ -28,14 +32,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub(crate) use changes::{Accepted, Force, Target, Wish};
+pub(crate) use changes::{Accepted, Force, Intent, Target};
+pub(crate) use groups::GroupApps;
 pub(crate) use restore::Found;
-pub(crate) use views::{Offers, ServicePorts, Tasks};
+pub(crate) use views::{Embeds, Offers, ServicePorts};
+
+use roots::Root;
 
 use crate::check::CheckWatch;
 use crate::deployment::Deployment;
 use crate::environment::{self, Surroundings};
 use crate::events::{Event, FAILED_HEALTH_CHECK};
+use crate::groups::Groups;
 use crate::health::CheckState;
 use crate::identity::{AppId, TaskId};
 use crate::model::{Addresses, App, Instance, ProbeSlot, Revision, Task, TaskState};
@@ -130,6 +138,15 @@ impl fmt::Debug for Setting {
     }
 }
 
+/// What the engine has done since it started, for its metrics.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counters {
+    /// Deployments that were taken on.
+    pub(crate) deployments: u64,
+    /// Deployments that were refused because there were too many.
+    pub(crate) dismissed: u64,
+}
+
 /// Everything the engine knows. What of it outlives the engine is in `restore.rs`.
 #[derive(Debug)]
 pub(crate) struct World {
@@ -137,7 +154,12 @@ pub(crate) struct World {
     /// When this process took the world on: where its two clocks are tied together.
     began: Moment,
     apps: BTreeMap<AppId, App>,
+    /// All groups; the apps in them are in `apps`.
+    groups: Groups,
+    /// The latest versions of the whole, for those who go back to one.
+    history: BTreeMap<Stamp, Root>,
     deployments: Vec<Deployment>,
+    counters: Counters,
     effects: Vec<Effect>,
     last_version: Option<Stamp>,
     /// Where the search for the next host port begins.
@@ -155,7 +177,10 @@ impl World {
             setting,
             began: now,
             apps: BTreeMap::new(),
+            groups: Groups::new(),
+            history: BTreeMap::from([(Stamp::BEGINNING, Root::empty())]),
             deployments: Vec::new(),
+            counters: Counters::default(),
             effects: Vec::new(),
             last_version: None,
             next_port,
@@ -229,13 +254,11 @@ impl World {
     }
 
     /// Returns a version that is later than every other.
-    fn next_version(&mut self, now: Moment) -> Stamp {
-        let version = match self.last_version {
+    fn version_at(&self, now: Moment) -> Stamp {
+        match self.last_version {
             Some(last) if last >= now.stamp => last.next(),
             Some(_) | None => now.stamp,
-        };
-        self.last_version = Some(version);
-        version
+        }
     }
 
     fn host_ports_in_use(&self) -> BTreeSet<u16> {

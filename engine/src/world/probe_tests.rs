@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::tests::Stage;
-use super::{ProbeOrder, Subject, Target, Wish};
+use super::{ProbeOrder, Subject, Target};
 use crate::identity::AppId;
 use crate::model::Addresses;
 use crate::probe::{Answer, Question, Response};
@@ -184,9 +184,7 @@ fn an_instance_that_was_there_before_is_not_asked_when_the_app_grows() {
         .clone();
     definition.instances = 2;
     let target = Target::Define(Box::new(definition));
-    stage
-        .deploy(Wish { app, target })
-        .expect("nothing locks the app");
+    stage.deploy(&app, target).expect("nothing locks the app");
     let new = stage.start_all().remove(0);
 
     let asked: Vec<_> = stage.asked.iter().map(|order| order.task.clone()).collect();

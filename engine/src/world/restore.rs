@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Effect, Setting, World};
+use super::{Effect, Setting, World, roots};
 use crate::backoff::Backoff;
 use crate::check::CheckWatch;
 use crate::deployment::Deployment;
@@ -40,6 +40,7 @@ impl World {
         let apps = self.apps.iter();
         let apps = apps.map(|(id, app)| (id.clone(), app_record(app, &mut keep, self.began)));
         let apps = apps.collect();
+        let roots = roots::records(&self.history, &mut keep);
         let deployments = self.deployments.iter();
         let deployments = deployments.map(|it| deployment_record(it, &mut keep));
         let deployments = deployments.collect();
@@ -48,6 +49,8 @@ impl World {
             last_version: self.last_version,
             next_port: self.next_port,
             apps,
+            groups: self.groups.clone(),
+            roots,
             deployments,
             ended: self.ended.iter().cloned().collect(),
         };
@@ -78,6 +81,8 @@ impl World {
             let app = app(&id, record, &find, now)?;
             world.apps.insert(id, app);
         }
+        world.groups = document.groups;
+        world.history = roots::history(document.roots, &find)?;
         for record in document.deployments {
             world.deployments.push(deployment(record, &find)?);
         }
@@ -241,6 +246,7 @@ fn deployment_record(
         originals: originals
             .map(|(id, original)| (id.clone(), original.as_ref().map(&mut *keep)))
             .collect(),
+        groups: deployment.groups.clone(),
         victims: deployment.victims.clone(),
     }
 }
@@ -336,6 +342,7 @@ fn deployment(
         steps: record.steps,
         current: record.current,
         originals: originals.collect::<Result<_, String>>()?,
+        groups: record.groups,
         victims: record.victims,
     })
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{
-    Accepted, Effect, Force, Found, LAUNCHES_AT_ONCE, ProbeOrder, Setting, Subject, Target, Tasks,
-    Wish, World,
+    Accepted, Effect, Embeds, Force, Found, LAUNCHES_AT_ONCE, ProbeOrder, Setting, Subject, Target,
+    World,
 };
 use crate::fixtures::definition_of;
 use crate::identity::{AppId, TaskId};
@@ -82,9 +82,24 @@ fn a_world_that_was_stored_is_restored_as_it_was() {
     let restored = restored.expect("it is whole");
     assert_eq!(restored.stored(), stored);
     let app = AppId::from_text("/shop/cart");
+    let embeds = Embeds {
+        tasks: true,
+        ..Embeds::default()
+    };
     assert_eq!(
-        restored.app_json(&app, Tasks::Embedded),
-        stage.world.app_json(&app, Tasks::Embedded)
+        restored.app_json(&app, embeds, stage.now),
+        stage.world.app_json(&app, embeds, stage.now)
+    );
+    let root = AppId::root();
+    assert_eq!(
+        restored
+            .group_versions(&root)
+            .map(|versions| versions.len()),
+        Ok(3)
+    );
+    assert_eq!(
+        restored.group_versions(&root),
+        stage.world.group_versions(&root)
     );
     assert_eq!(restored.deployments_json(), stage.world.deployments_json());
 }
@@ -227,10 +242,7 @@ fn an_old_instance_that_ends_during_a_restart_is_not_relaunched_as_old() {
     stage.probe(&old, Answer::Connected);
     let app = AppId::from_text("/a");
     stage
-        .deploy(Wish {
-            app,
-            target: Target::Restart,
-        })
+        .deploy(&app, Target::Restart)
         .expect("nothing locks the app");
     let new = stage.start_all().remove(0);
 
@@ -249,10 +261,7 @@ fn an_app_can_be_created_again_once_its_removal_is_forced_through() {
     let old = stage.start_all().remove(0);
     let app = AppId::from_text("/a");
     stage
-        .deploy(Wish {
-            app,
-            target: Target::Remove,
-        })
+        .deploy(&app, Target::Remove)
         .expect("nothing locks the app");
 
     let again = definition_of(json!({ "id": "a", "cmd": "sleep 2" }));
@@ -350,8 +359,8 @@ impl Stage {
         created.expect("the app can be created");
     }
 
-    pub(super) fn deploy(&mut self, wish: Wish) -> Result<Accepted, Refusal> {
-        self.change(|world, now| world.deploy(vec![wish], BTreeSet::new(), Force::No, now))
+    pub(super) fn deploy(&mut self, app: &AppId, target: Target) -> Result<Accepted, Refusal> {
+        self.change(|world, now| world.change_app(app, target, Force::No, now))
     }
 
     fn scale(&mut self, app: &str, instances: u32) {
@@ -364,8 +373,7 @@ impl Stage {
             .clone();
         definition.instances = instances;
         let target = Target::Define(Box::new(definition));
-        self.deploy(Wish { app, target })
-            .expect("nothing locks the app");
+        self.deploy(&app, target).expect("nothing locks the app");
     }
 
     fn scale_by_force(&mut self, app: &str, instances: u32) {
@@ -374,8 +382,7 @@ impl Stage {
         let mut definition = current.definition.clone();
         definition.instances = instances;
         let target = Target::Define(Box::new(definition));
-        let wishes = vec![Wish { app, target }];
-        self.change(|world, now| world.deploy(wishes, BTreeSet::new(), Force::Yes, now))
+        self.change(|world, now| world.change_app(&app, target, Force::Yes, now))
             .expect("force takes the lock away");
     }
 
@@ -415,7 +422,12 @@ impl Stage {
     }
 
     fn app(&self, id: &str) -> Value {
-        let app = self.world.app_json(&AppId::from_text(id), Tasks::Embedded);
+        let embeds = Embeds {
+            tasks: true,
+            counts: true,
+            ..Embeds::default()
+        };
+        let app = self.world.app_json(&AppId::from_text(id), embeds, self.now);
         app.expect("the app exists")
     }
 }

@@ -2,21 +2,25 @@
 
 use serde_json::{Map, Value, json};
 
-use super::World;
+use super::{World, stats};
 use crate::definition::HealthCheck;
 use crate::deployment::Deployment;
 use crate::events::{self, AGENT_ID};
-use crate::health::{CheckState, Health};
+use crate::health::CheckState;
 use crate::identity::{AppId, TaskId};
 use crate::model::{App, Instance, LastFailure, Revision, Task, TaskState};
 use crate::refusal::Refusal;
 use crate::time::{Moment, Stamp};
 
-/// Whether an app object carries its tasks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Tasks {
-    Embedded,
-    Counted,
+/// What an app object carries beyond the definition (`InfoEmbedResolver.resolveApp`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Embeds {
+    pub(crate) tasks: bool,
+    pub(crate) counts: bool,
+    pub(crate) deployments: bool,
+    pub(crate) readiness: bool,
+    pub(crate) last_task_failure: bool,
+    pub(crate) task_stats: bool,
 }
 
 /// Returns an app's definition with its version: the object of `/versions/{v}`.
@@ -43,7 +47,12 @@ impl World {
     ///
     /// # Errors
     /// The app does not exist.
-    pub(crate) fn app_json(&self, id: &AppId, tasks: Tasks) -> Result<Value, Refusal> {
+    pub(crate) fn app_json(
+        &self,
+        id: &AppId,
+        embeds: Embeds,
+        now: Moment,
+    ) -> Result<Value, Refusal> {
         let current = self.current(id)?;
         let app = self
             .apps
@@ -57,15 +66,34 @@ impl World {
             | Value::String(_)
             | Value::Array(_) => Map::new(),
         };
-        for (key, count) in counts(app) {
-            json.insert(key.to_owned(), json!(count));
+        let mut put = |key: &str, value: Value| {
+            json.insert(key.to_owned(), value);
+        };
+        if embeds.counts {
+            let counts = stats::count(app.tasks().map(|(_, task)| task));
+            put("tasksStaged", json!(counts.staged));
+            put("tasksRunning", json!(counts.running));
+            put("tasksHealthy", json!(counts.healthy));
+            put("tasksUnhealthy", json!(counts.unhealthy));
         }
-        json.insert("deployments".to_owned(), self.locks_json(id));
-        if tasks == Tasks::Embedded {
-            json.insert("tasks".to_owned(), self.tasks_of(id, ServicePorts::Hidden));
+        if embeds.deployments {
+            put("deployments", self.locks_json(id));
         }
-        if let Some(failure) = &app.last_failure {
-            json.insert("lastTaskFailure".to_owned(), self.failure_json(failure));
+        if embeds.tasks {
+            put("tasks", self.tasks_of(id, ServicePorts::Hidden));
+        }
+        if embeds.readiness {
+            put("readinessCheckResults", self.readiness_json(id));
+        }
+        if let Some(failure) = app
+            .last_failure
+            .as_ref()
+            .filter(|_| embeds.last_task_failure)
+        {
+            put("lastTaskFailure", self.failure_json(failure));
+        }
+        if embeds.task_stats {
+            put("tasksStats", stats::of_app(app, &current, now));
         }
         Ok(Value::Object(json))
     }
@@ -227,7 +255,7 @@ impl World {
             "version": deployment.version,
             "affectedApps": affected,
             "affectedPods": [],
-            "steps": events::steps_json(deployment),
+            "steps": events::steps_json(&deployment.steps),
             "currentActions": current,
             "currentStep": deployment.current,
             "totalSteps": deployment.steps.len(),
@@ -250,31 +278,6 @@ impl World {
 pub(crate) enum ServicePorts {
     Shown,
     Hidden,
-}
-
-fn counts(app: &App) -> [(&'static str, usize); 4] {
-    let count = |matches: &dyn Fn(&Task) -> bool| app.tasks().filter(|(_, t)| matches(t)).count();
-    [
-        (
-            "tasksStaged",
-            count(&|task| task.state == TaskState::Staging),
-        ),
-        (
-            "tasksRunning",
-            count(&|task| task.state == TaskState::Running),
-        ),
-        (
-            "tasksHealthy",
-            count(&|task| {
-                let reported = task.checks.iter().any(|check| check.reported);
-                reported && task.health() != Health::Unhealthy
-            }),
-        ),
-        (
-            "tasksUnhealthy",
-            count(&|task| task.health() == Health::Unhealthy),
-        ),
-    ]
 }
 
 fn health_results(instance: &Instance, task: &Task) -> Value {

@@ -21,6 +21,11 @@ fn tasks_versions_and_deployments_are_objects_of_its_own() {
 }
 
 #[test]
+fn groups_are_objects_with_apps_and_groups_in_them() {
+    run(include_str!("library/groups.py"));
+}
+
+#[test]
 fn events_arrive_as_its_event_objects() {
     run(include_str!("library/events.py"));
 }

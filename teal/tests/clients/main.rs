@@ -14,6 +14,7 @@ mod told;
 
 mod apps;
 mod deployments;
+mod groups;
 mod library;
 mod runbook;
 mod system;

@@ -28,3 +28,19 @@ fn a_ping_is_answered() {
         .dcos(&["ping", "--once"])
         .prints("Marathon ping response[1x]: \"pong\"");
 }
+
+#[test]
+fn what_it_has_not_is_said_in_the_clis_words() {
+    let machine = Machine::up();
+
+    machine.dcos(&["plugin", "list"]).prints("");
+    machine.dcos(&["pod", "list", "--json"]).prints("[]");
+    machine
+        .dcos(&["pod", "show", "/web"])
+        .fails("Error: Pod '/web' does not exist");
+    machine.dcos(&["leader", "delete"]).fails(
+        "Error: This engine is the only one of its machine: nobody else could lead, and to abdicate would end it. \
+         To end it, stop the program that it runs in.",
+    );
+    machine.dcos(&["ping", "--once"]).went_well();
+}

@@ -31,8 +31,9 @@ assert ids(cmd="sleep") == ["/idle", "/shop/cart"]
 assert ids(label="tier==front") == ["/shop/cart"]
 assert ids(label="tier in (back, front),region!=us") == ["/shop/cart"]
 assert ids(label="tier notin (front)") == []
+# Task statistics are left out: since Marathon 1.5 they are called `tasksStats`, which the library does not know.
 everything = dict(embed_tasks=True, embed_counts=True, embed_deployments=True, embed_readiness=True,
-                  embed_last_task_failure=True, embed_failures=True, embed_task_stats=True)
+                  embed_last_task_failure=True, embed_failures=True)
 assert ids(**everything) == ["/idle", "/shop/cart"]
 
 wrong = MarathonApp(cmd="exec sleep 1000", instances=0, cpus=-1)
