@@ -12,8 +12,9 @@ use std::time::Duration;
 use nix::fcntl::{Flock, FlockArg};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 
-use crate::api;
+use crate::api::{self, Door, Tls, TlsError, Token};
 use crate::docker::socket_candidates;
 use crate::identity::random_uuid;
 use crate::logs;
@@ -27,6 +28,9 @@ use crate::world::{Setting, World};
 /// The port Marathon listens on.
 const DEFAULT_PORT: u16 = 8080;
 
+/// A free port of loopback.
+const LOOPBACK: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
+
 /// How long an idle event stream waits between two signs of life (Marathon's heartbeat).
 const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(10);
 
@@ -35,9 +39,15 @@ const DEFAULT_LOG_BYTES: u64 = 10 * 1024 * 1024;
 
 /// What an engine is told when it starts.
 pub struct Config {
-    /// The address of the API; port 0 takes a free one. There is no access control: keep it on
-    /// loopback.
+    /// The address of the API; port 0 takes a free one. Beyond loopback it needs a token.
     pub listen: SocketAddr,
+    /// What everybody who uses the API must know.
+    pub token: Option<Token>,
+    /// With what connections to the API are encrypted.
+    pub tls: Option<Tls>,
+    /// Whether the API is also on a free port of loopback, not encrypted but with the same token:
+    /// for the program that the engine runs in, which need not believe its own certificate.
+    pub also_loopback: bool,
     /// The folder for sandboxes and notes. One engine at a time uses it.
     pub state_dir: PathBuf,
     /// The host that tasks are told and that health checks ask.
@@ -60,6 +70,9 @@ impl Config {
     pub fn new(state_dir: impl Into<PathBuf>) -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)),
+            token: None,
+            tls: None,
+            also_loopback: false,
             state_dir: state_dir.into(),
             host: Ipv4Addr::LOCALHOST.to_string(),
             host_ports: HOST_PORTS,
@@ -75,6 +88,9 @@ impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
             .field("listen", &self.listen)
+            .field("token", &self.token)
+            .field("tls", &self.tls)
+            .field("also_loopback", &self.also_loopback)
             .field("state_dir", &self.state_dir)
             .field("host", &self.host)
             .field("host_ports", &self.host_ports)
@@ -110,6 +126,21 @@ pub enum StartError {
         /// The address that was asked for.
         address: SocketAddr,
         /// What the system said.
+        source: io::Error,
+    },
+    /// Other machines reach the address, and nobody is asked for a token: set [`Config::token`], or
+    /// listen on loopback.
+    #[error("{address} can be reached from other machines, and the API asks for no token")]
+    TokenNeeded {
+        /// The address that was asked for.
+        address: SocketAddr,
+    },
+    /// A certificate or its key cannot be used: name others.
+    #[error("cannot use {} for TLS", file.display())]
+    Tls {
+        /// The file that was named.
+        file: PathBuf,
+        /// What is wrong with it.
         source: io::Error,
     },
     /// The folder cannot be used: choose another one, or make it writable.
@@ -152,6 +183,7 @@ impl From<Damage> for StartError {
 #[derive(Debug)]
 pub struct Engine {
     address: SocketAddr,
+    loopback: Option<SocketAddr>,
     shell: Arc<Shell>,
     servers: Vec<JoinHandle<()>>,
     _lock: Flock<File>,
@@ -164,9 +196,11 @@ impl Engine {
     /// still run are watched again, not restarted, and what has ended meanwhile is replaced.
     ///
     /// # Errors
-    /// The folder or the address cannot be used, or what is stored cannot be read. Then nothing was
+    /// The folder, the address or the certificate cannot be used, a token is needed, or what is stored
+    /// cannot be read. Then nothing was
     /// changed, and what runs keeps running.
     pub async fn start(config: Config) -> Result<Self, StartError> {
+        let (door, tls) = open_door(&config)?;
         let folder = config.state_dir.clone();
         let unusable = |source| StartError::StateDir {
             folder: folder.clone(),
@@ -187,6 +221,12 @@ impl Engine {
         };
         let listener = TcpListener::bind(config.listen).await.map_err(unbindable)?;
         let address = listener.local_addr().map_err(unbindable)?;
+        let second = match config.also_loopback {
+            true => Some(TcpListener::bind(LOOPBACK).await.map_err(unbindable)?),
+            false => None,
+        };
+        let loopback = second.as_ref().map(TcpListener::local_addr).transpose();
+        let loopback = loopback.map_err(unbindable)?;
         let setting = setting(&config, &folders, containers).map_err(unusable)?;
         let world = match stored {
             None => World::new(setting, Moment::now()),
@@ -196,8 +236,8 @@ impl Engine {
         let sandboxes = folders.sandboxes.clone();
         let shell = Shell::new(world, store, runners, folders.sandboxes, config.on_notice);
         shell.resume(notes).await;
-        let api = api::Api::new(Arc::clone(&shell), address, config.heartbeat);
-        let servers = vec![
+        let api = api::Api::new(Arc::clone(&shell), address, config.heartbeat, door);
+        let mut servers = vec![
             tokio::spawn(Arc::clone(&shell).keep_time()),
             tokio::spawn(Arc::clone(&shell).remove_stray_containers()),
             tokio::spawn(logs::keep_small(
@@ -205,10 +245,12 @@ impl Engine {
                 sandboxes,
                 config.log_bytes_max,
             )),
-            tokio::spawn(api::serve(listener, api)),
+            tokio::spawn(api::serve(listener, Arc::clone(&api), tls)),
         ];
+        servers.extend(second.map(|second| tokio::spawn(api::serve(second, api, None))));
         Ok(Self {
             address,
+            loopback,
             shell,
             servers,
             _lock: lock,
@@ -218,6 +260,11 @@ impl Engine {
     /// Returns the address of the API.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Returns the second address of the API, where [`Config::also_loopback`] asked for one.
+    pub fn loopback(&self) -> Option<SocketAddr> {
+        self.loopback
     }
 
     /// Ends the engine and its tasks: refuses further changes, asks every task to end, gives each
@@ -260,6 +307,26 @@ struct Folders {
     positions: PathBuf,
     /// The file that says which engine this folder is.
     identity: PathBuf,
+}
+
+/// Returns whom the API lets in, and how it takes their connections.
+fn open_door(config: &Config) -> Result<(Door, Option<TlsAcceptor>), StartError> {
+    if config.token.is_none() && !config.listen.ip().is_loopback() {
+        return Err(StartError::TokenNeeded {
+            address: config.listen,
+        });
+    }
+    let unusable = |TlsError { file, reason }| StartError::Tls {
+        file,
+        source: reason,
+    };
+    let tls = config.tls.as_ref().map(Tls::acceptor).transpose();
+    let tls = tls.map_err(unusable)?;
+    let door = Door {
+        token: config.token.clone(),
+        encrypted: tls.is_some(),
+    };
+    Ok((door, tls))
 }
 
 fn create_folders(state_dir: &Path) -> io::Result<Folders> {

@@ -3,10 +3,13 @@
 //! Fields follow `mesosphere.marathon.core.event` of Marathon 1.10, always in the light plan format.
 //! A listener must use an event only as a cue to read again; a slow one is cut off.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Map, Value, json};
-use tokio::sync::broadcast;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Notify, mpsc};
 
 use crate::definition::HealthCheck;
 use crate::deployment::{Action, Deployment};
@@ -38,35 +41,106 @@ pub(crate) struct Frame {
     pub(crate) text: Arc<str>,
 }
 
-/// Hands every event to every listener.
-#[derive(Debug)]
+/// Hands every event to every listener that wants it.
+#[derive(Debug, Default)]
 pub(crate) struct Bus {
-    sender: broadcast::Sender<Frame>,
+    outlets: Mutex<Vec<Outlet>>,
+    /// How often tasks came into each state.
+    task_updates: Mutex<BTreeMap<String, u64>>,
+    bytes_sent: AtomicU64,
+}
+
+/// The bus's end of a listener.
+#[derive(Debug)]
+struct Outlet {
+    /// The types asked for; none means all.
+    types: Vec<String>,
+    sender: mpsc::Sender<Frame>,
+    cut: Arc<Notify>,
+}
+
+impl Outlet {
+    /// Hands an event over and says whether the listener stays.
+    fn take(&self, frame: &Frame) -> bool {
+        let is_wanted = self.types.is_empty() || self.types.iter().any(|kind| kind == frame.kind);
+        if !is_wanted {
+            return !self.sender.is_closed();
+        }
+        match self.sender.try_send(frame.clone()) {
+            Ok(()) => true,
+            Err(TrySendError::Closed(_)) => false,
+            Err(TrySendError::Full(_)) => {
+                self.cut.notify_one();
+                false
+            }
+        }
+    }
 }
 
 impl Bus {
     /// Returns a bus nobody listens to.
     pub(crate) fn new() -> Self {
-        let (sender, _) = broadcast::channel(EVENTS_BUFFERED);
-        Self { sender }
+        Self::default()
     }
 
     /// Sends an event to all listeners; without one it is dropped.
+    ///
+    /// A listener that is too far behind is cut off, as by Marathon ≥ 1.8: it must read again
+    /// anyway, and a gap nobody sees would be worse.
     pub(crate) fn publish(&self, event: &Event, now: Stamp) {
-        if self.sender.receiver_count() > 0 {
-            self.sender.send(event.frame(now)).ok();
+        if let Some(state) = event.fields["taskStatus"].as_str() {
+            let mut updates = locked(&self.task_updates);
+            *updates.entry(state.to_owned()).or_default() += 1;
+        }
+        let mut outlets = locked(&self.outlets);
+        if !outlets.is_empty() {
+            let frame = event.frame(now);
+            outlets.retain(|outlet| outlet.take(&frame));
         }
     }
 
-    /// Returns a listener that sees everything from here on.
-    pub(crate) fn listen(&self) -> broadcast::Receiver<Frame> {
-        self.sender.subscribe()
+    /// Returns a listener for these types that sees everything from here on. `cut` rings when it is
+    /// cut off, also while what it has been sent is still not read.
+    pub(crate) fn listen(&self, types: Vec<String>, cut: Arc<Notify>) -> mpsc::Receiver<Frame> {
+        let (sender, receiver) = mpsc::channel(EVENTS_BUFFERED);
+        let outlet = Outlet { types, sender, cut };
+        locked(&self.outlets).push(outlet);
+        receiver
     }
 
     /// Returns how many listeners there are.
     pub(crate) fn listeners(&self) -> usize {
-        self.sender.receiver_count()
+        let mut outlets = locked(&self.outlets);
+        outlets.retain(|outlet| !outlet.sender.is_closed());
+        outlets.len()
     }
+
+    /// Returns how often tasks came into each state since the engine started.
+    pub(crate) fn task_updates(&self) -> BTreeMap<String, u64> {
+        locked(&self.task_updates).clone()
+    }
+
+    /// Returns how many tasks were launched since the engine started.
+    pub(crate) fn tasks_launched(&self) -> u64 {
+        locked(&self.task_updates)
+            .get("TASK_STAGING")
+            .copied()
+            .unwrap_or(0)
+    }
+
+    /// Notes that so many bytes went to a listener.
+    pub(crate) fn sent(&self, bytes: usize) {
+        self.bytes_sent.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Returns how many bytes went to listeners since the engine started.
+    pub(crate) fn bytes_sent(&self) -> u64 {
+        self.bytes_sent.load(Ordering::Relaxed)
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Event {
@@ -176,7 +250,6 @@ pub(crate) fn failed_health_check(instance: &Instance, check: &HealthCheck) -> E
         json!({
             "appId": instance.revision.definition.id,
             "taskId": instance.id,
-            "instanceId": instance.id,
             "healthCheck": check.to_json(),
         }),
     )

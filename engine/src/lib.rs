@@ -65,6 +65,7 @@ mod health;
 mod identity;
 mod issues;
 mod logs;
+mod metrics;
 mod model;
 mod ports;
 mod probe;
@@ -79,4 +80,5 @@ mod world;
 
 mod engine;
 
+pub use api::{Tls, Token, TokenError};
 pub use engine::{Config, Engine, Notice, StartError};

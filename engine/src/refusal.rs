@@ -34,6 +34,8 @@ pub(crate) enum Refusal {
     EventsOnly,
     /// Marathon would hand its leadership over and exit.
     CannotAbdicate,
+    /// Whoever asks does not know the token.
+    Unauthorized,
     /// A web page from elsewhere asks, through the browser of somebody on this machine.
     ForeignOrigin(String),
     Exists(AppId),
@@ -43,6 +45,7 @@ pub(crate) enum Refusal {
     Locked(Vec<String>),
     Invalid(Issues),
     BadTimestamp(String),
+    BadSelector(String),
     BadRequest(String),
     MalformedJson(String),
     BodyTooLarge(usize),
@@ -66,6 +69,7 @@ impl Refusal {
             | Self::GroupUnknown(_)
             | Self::PodUnknown(_)
             | Self::FileUnknown(_) => StatusCode::NOT_FOUND,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
             // Marathon 1.9 and 1.10 answer 500 to an unknown route although they mean 404.
             Self::RouteUnknown => StatusCode::INTERNAL_SERVER_ERROR,
             // Jetty's event servlet answers 405 to who does not ask for events.
@@ -76,9 +80,10 @@ impl Refusal {
             Self::Exists(_) | Self::GroupExists(_) | Self::AppInTheWay(_) | Self::Locked(_) => {
                 StatusCode::CONFLICT
             }
-            Self::Invalid(_) | Self::BadTimestamp(_) | Self::GroupNotInVersion(..) => {
-                StatusCode::UNPROCESSABLE_ENTITY
-            }
+            Self::Invalid(_)
+            | Self::BadTimestamp(_)
+            | Self::BadSelector(_)
+            | Self::GroupNotInVersion(..) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::BadRequest(_) | Self::MalformedJson(_) => StatusCode::BAD_REQUEST,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooManyDeployments(_) | Self::ForeignOrigin(_) => StatusCode::FORBIDDEN,
@@ -105,6 +110,7 @@ impl Refusal {
             | Self::FileUnknown(_)
             | Self::RouteUnknown
             | Self::NotAcceptable
+            | Self::Unauthorized
             | Self::ForeignOrigin(_)
             | Self::Exists(_)
             | Self::GroupExists(_)
@@ -112,6 +118,7 @@ impl Refusal {
             | Self::Locked(_)
             | Self::Invalid(_)
             | Self::BadTimestamp(_)
+            | Self::BadSelector(_)
             | Self::BadRequest(_)
             | Self::MalformedJson(_)
             | Self::BodyTooLarge(_)
@@ -149,12 +156,14 @@ impl Refusal {
             | Self::NotAcceptable
             | Self::EventsOnly
             | Self::CannotAbdicate
+            | Self::Unauthorized
             | Self::ForeignOrigin(_)
             | Self::Exists(_)
             | Self::GroupExists(_)
             | Self::AppInTheWay(_)
             | Self::GroupNotInVersion(..)
             | Self::BadTimestamp(_)
+            | Self::BadSelector(_)
             | Self::BadRequest(_)
             | Self::BodyTooLarge(_)
             | Self::TooManyDeployments(_)
@@ -192,6 +201,10 @@ impl Refusal {
             Self::EventsOnly => {
                 "This address sends events: ask with 'Accept: text/event-stream'".to_owned()
             }
+            Self::Unauthorized => "The token is missing or wrong. Send it as 'Authorization: \
+                                   token=<token>', as 'Authorization: Bearer <token>', or as the \
+                                   password of basic authentication."
+                .to_owned(),
             Self::ForeignOrigin(origin) => {
                 format!("A page from {origin} may not use this engine")
             }
@@ -209,7 +222,7 @@ impl Refusal {
             Self::BadTimestamp(text) => {
                 format!("Invalid timestamp provided '{text}'. Expecting ISO-8601 datetime string.")
             }
-            Self::BadRequest(message) => message.clone(),
+            Self::BadRequest(message) | Self::BadSelector(message) => message.clone(),
             Self::MalformedJson(_) => "Invalid JSON".to_owned(),
             Self::BodyTooLarge(limit) => format!("The body is larger than {limit} bytes"),
             Self::TooManyDeployments(limit) => format!(

@@ -1,6 +1,5 @@
 //! `/v2/events`: a listener gets every event from here on, and a sign of life in between.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +10,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::StatusCode;
 use hyper::body::Frame as BodyFrame;
 use hyper::header::CONNECTION;
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::Api;
@@ -28,11 +27,8 @@ const LISTENERS_MAX: usize = 256;
 const HEARTBEAT: Bytes = Bytes::from_static(b"\r\n");
 
 struct Listener {
-    receiver: broadcast::Receiver<Frame>,
-    /// The types asked for; none means all.
-    types: Vec<String>,
+    receiver: mpsc::Receiver<Frame>,
     heartbeat: Duration,
-    first: VecDeque<Frame>,
     shell: Arc<Shell>,
     remote: String,
 }
@@ -45,21 +41,19 @@ pub(super) fn listen(api: &Api, call: &Call) -> Result<Answer, Refusal> {
     if !call.accept.names("text", "event-stream") {
         return Err(Refusal::EventsOnly);
     }
-    if api.shell.bus.listeners() >= LISTENERS_MAX {
+    let bus = &api.shell.bus;
+    if bus.listeners() >= LISTENERS_MAX {
         return Err(Refusal::TooManyListeners(LISTENERS_MAX));
     }
     let remote = call.client.ip().to_string();
-    let attached = event_stream_attached(&remote);
-    let now = Moment::now().stamp;
-    api.shell.bus.publish(&attached, now);
+    let types = call.query.all("event_type").map(str::to_owned).collect();
     let listener = Listener {
-        receiver: api.shell.bus.listen(),
-        types: call.query.all("event_type").map(str::to_owned).collect(),
+        receiver: bus.listen(types, Arc::clone(&call.cut)),
         heartbeat: api.heartbeat,
-        first: VecDeque::from([attached.frame(now)]),
         shell: Arc::clone(&api.shell),
-        remote,
+        remote: remote.clone(),
     };
+    bus.publish(&event_stream_attached(&remote), Moment::now().stamp);
     let frames = stream::unfold(listener, |mut listener| async {
         let bytes = listener.next().await?;
         Some((Ok::<_, Infallible>(BodyFrame::data(bytes)), listener))
@@ -71,22 +65,13 @@ pub(super) fn listen(api: &Api, call: &Call) -> Result<Answer, Refusal> {
 
 impl Listener {
     /// Waits for what is to be sent next; nothing ends the stream.
-    ///
-    /// A listener that falls too far behind is cut off, as by Marathon ≥ 1.8: it must read again
-    /// anyway, and a gap nobody sees would be worse.
     async fn next(&mut self) -> Option<Bytes> {
-        loop {
-            let frame = match self.first.pop_front() {
-                Some(frame) => frame,
-                None => match timeout(self.heartbeat, self.receiver.recv()).await {
-                    Err(_) => return Some(HEARTBEAT),
-                    Ok(Ok(frame)) => frame,
-                    Ok(Err(RecvError::Lagged(_) | RecvError::Closed)) => return None,
-                },
-            };
-            let wanted = self.types.is_empty() || self.types.iter().any(|kind| kind == frame.kind);
-            if wanted {
-                return Some(Bytes::copy_from_slice(frame.text.as_bytes()));
+        match timeout(self.heartbeat, self.receiver.recv()).await {
+            Err(_) => Some(HEARTBEAT),
+            Ok(None) => None,
+            Ok(Some(frame)) => {
+                self.shell.bus.sent(frame.text.len());
+                Some(Bytes::copy_from_slice(frame.text.as_bytes()))
             }
         }
     }
@@ -94,6 +79,7 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
+        self.receiver.close();
         let detached = event_stream_detached(&self.remote);
         self.shell.bus.publish(&detached, Moment::now().stamp);
     }

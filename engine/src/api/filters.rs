@@ -1,7 +1,8 @@
 //! Which apps a listing shows: `id`, `cmd` and label selectors.
 //!
-//! The selector grammar is that of `LabelSelectorParsers.scala`:
-//! `key`, `key==value`, `key!=value`, `key in (a,b)`, `key notin (a,b)`, joined by commas.
+//! The selector grammar is that of `LabelSelectorParsers` in LabelSelector.scala:
+//! `key`, `key==value`, `key!=value`, `key in (a,b)`, `key notin (a,b)`, joined by commas; every
+//! character but letters, digits and `.-_` stands after a backslash.
 
 use super::message::Query;
 use crate::definition::{Command, Definition};
@@ -78,60 +79,104 @@ impl Condition {
 }
 
 fn parse_selector(selector: &str) -> Result<Vec<Condition>, Refusal> {
-    let invalid = || Refusal::BadRequest(format!("Label selector '{selector}' is not valid"));
-    split_outside_parentheses(selector)
-        .into_iter()
-        .map(|part| parse_condition(part.trim()).ok_or_else(invalid))
-        .collect()
-}
-
-/// Splits at commas that do not stand inside a set such as `(a,b)`.
-fn split_outside_parentheses(text: &str) -> Vec<&str> {
-    let mut parts = Vec::new();
-    let (mut start, mut depth) = (0_usize, 0_usize);
-    for (at, c) in text.char_indices() {
-        match c {
-            '(' => depth += 1,
-            ')' => depth = depth.saturating_sub(1),
-            ',' if depth == 0 => {
-                parts.push(&text[start..at]);
-                start = at + 1;
-            }
-            _ => {}
-        }
-    }
-    parts.push(&text[start..]);
-    parts
-}
-
-fn parse_condition(text: &str) -> Option<Condition> {
-    let (key, test) = if let Some((key, value)) = text.split_once("==") {
-        (key, Test::In(vec![value.trim().to_owned()]))
-    } else if let Some((key, value)) = text.split_once("!=") {
-        (key, Test::NotIn(vec![value.trim().to_owned()]))
-    } else if let Some((key, set)) = text.split_once(" notin ") {
-        (key, Test::NotIn(parse_set(set)?))
-    } else if let Some((key, set)) = text.split_once(" in ") {
-        (key, Test::In(parse_set(set)?))
-    } else {
-        (text, Test::Exists)
-    };
-    let key = key.trim();
-    let is_word = !key.is_empty() && !key.contains([' ', '(', ')', '=', '!']);
-    is_word.then(|| Condition {
-        key: key.to_owned(),
-        test,
+    let mut reader = Reader(selector);
+    reader.conditions().ok_or_else(|| {
+        let at = selector.len() - reader.0.len();
+        let rest = if reader.0.is_empty() {
+            "the end"
+        } else {
+            reader.0
+        };
+        Refusal::BadSelector(format!(
+            "Can not parse label selector {selector}. Reason: unexpected at character {}: {rest}",
+            at + 1
+        ))
     })
 }
 
-fn parse_set(text: &str) -> Option<Vec<String>> {
-    let inner = text.trim().strip_prefix('(')?.strip_suffix(')')?;
-    Some(
-        inner
-            .split(',')
-            .map(|value| value.trim().to_owned())
-            .collect(),
-    )
+/// What is left to be read of a selector. White space between its parts is none of it.
+struct Reader<'a>(&'a str);
+
+impl Reader<'_> {
+    fn conditions(&mut self) -> Option<Vec<Condition>> {
+        let mut conditions = Vec::new();
+        if self.is_at_end() {
+            return Some(conditions);
+        }
+        loop {
+            conditions.push(self.condition()?);
+            if self.is_at_end() {
+                return Some(conditions);
+            }
+            self.take(",").then_some(())?;
+        }
+    }
+
+    fn condition(&mut self) -> Option<Condition> {
+        let key = self.term()?;
+        let test = if self.take("==") {
+            Test::In(vec![self.term()?])
+        } else if self.take("!=") {
+            Test::NotIn(vec![self.term()?])
+        } else if self.take("notin") {
+            Test::NotIn(self.set()?)
+        } else if self.take("in") {
+            Test::In(self.set()?)
+        } else {
+            Test::Exists
+        };
+        Some(Condition { key, test })
+    }
+
+    fn set(&mut self) -> Option<Vec<String>> {
+        self.take("(").then_some(())?;
+        let mut values = Vec::new();
+        while !self.take(")") {
+            if !values.is_empty() {
+                self.take(",").then_some(())?;
+            }
+            values.push(self.term()?);
+        }
+        Some(values)
+    }
+
+    /// Reads letters, digits and `.-_`, and anything else after a backslash.
+    fn term(&mut self) -> Option<String> {
+        self.skip();
+        let mut term = String::new();
+        let mut letters = self.0.chars();
+        loop {
+            let rest = letters.as_str();
+            match letters.next() {
+                Some('\\') => term.push(letters.next()?),
+                Some(c) if c.is_ascii_alphanumeric() || "._-".contains(c) => term.push(c),
+                Some(_) | None => {
+                    self.0 = rest;
+                    return (!term.is_empty()).then_some(term);
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, token: &str) -> bool {
+        self.skip();
+        match self.0.strip_prefix(token) {
+            None => false,
+            Some(rest) => {
+                self.0 = rest;
+                true
+            }
+        }
+    }
+
+    fn is_at_end(&mut self) -> bool {
+        self.skip();
+        self.0.is_empty()
+    }
+
+    fn skip(&mut self) {
+        self.0 = self.0.trim_start();
+    }
 }
 
 #[cfg(test)]
@@ -145,7 +190,7 @@ mod tests {
     fn a_label_selector_chooses_apps() {
         let app = definition_of(json!({
             "id": "/shop/cart", "cmd": "serve --port $PORT0",
-            "labels": { "tier": "front", "region": "eu" },
+            "labels": { "tier": "front", "region": "eu", "odd key!": "a(b" },
         }));
         let cases = [
             ("tier", true),
@@ -157,6 +202,10 @@ mod tests {
             ("tier in (front, back),region", true),
             ("tier notin (front,back)", false),
             ("owner!=me", false),
+            ("tier==front , region in(eu)", true),
+            ("tier in ()", false),
+            (r"odd\ key\!==a\(b", true),
+            ("", true),
         ];
         for (selector, matches) in cases {
             let labels = parse_selector(selector).expect("the selector is valid");
@@ -167,8 +216,18 @@ mod tests {
             };
             assert_eq!(filter.matches(&app), matches, "{selector}");
         }
-        assert!(parse_selector("tier in front").is_err());
-        assert!(parse_selector("a b").is_err());
+        for wrong in [
+            "tier in front",
+            "a b",
+            "a,",
+            "a==",
+            "a in (b",
+            "a in (b c)",
+            r"a\",
+            "a=b",
+        ] {
+            assert!(parse_selector(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

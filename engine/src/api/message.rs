@@ -2,17 +2,20 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::header::{
     self, ALLOW, CACHE_CONTROL, CONTENT_TYPE, EXPIRES, HeaderMap, HeaderName, HeaderValue, PRAGMA,
+    WWW_AUTHENTICATE,
 };
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
+use tokio::sync::Notify;
 
 use super::accept::Accept;
 use crate::refusal::Refusal;
@@ -33,13 +36,15 @@ pub(super) struct Call {
     pub(super) accept: Accept,
     pub(super) body: Bytes,
     pub(super) client: SocketAddr,
+    /// Rung when the connection is to be ended at once, whatever is still to be sent.
+    pub(super) cut: Arc<Notify>,
     /// The path as it was sent.
     pub(super) path: String,
 }
 
 impl Call {
     /// Takes a request apart.
-    pub(super) fn new(parts: Parts, body: Bytes, client: SocketAddr) -> Self {
+    pub(super) fn new(parts: Parts, body: Bytes, client: SocketAddr, cut: Arc<Notify>) -> Self {
         let method = if parts.method == Method::HEAD {
             Method::GET
         } else {
@@ -57,6 +62,7 @@ impl Call {
             headers: parts.headers,
             body,
             client,
+            cut,
             path,
         }
     }
@@ -218,6 +224,10 @@ impl Answer {
 impl From<Refusal> for Answer {
     fn from(refusal: Refusal) -> Self {
         let answer = Self::json(refusal.status(), &refusal.body());
+        if refusal == Refusal::Unauthorized {
+            let ways = "Basic realm=\"teal\", Bearer realm=\"teal\"";
+            return answer.with(WWW_AUTHENTICATE, ways.to_owned());
+        }
         match refusal.allowed() {
             None => answer,
             Some(methods) => answer.with(ALLOW, methods.to_owned()),

@@ -65,13 +65,18 @@ impl Killing {
     /// Reads the parameters that all killing requests have.
     ///
     /// # Errors
-    /// `scale` and `wipe` contradict each other.
+    /// `wipe` is asked for: it contradicts `scale`, and is for resident tasks, which there are none
+    /// of.
     pub(super) fn read(call: &Call) -> Result<Self, Refusal> {
-        let scale = call.query.flag("scale");
-        if scale && call.query.flag("wipe") {
-            return Err(Refusal::BadRequest(
-                "You cannot use scale and wipe at the same time.".to_owned(),
-            ));
+        let (scale, wipe) = (call.query.flag("scale"), call.query.flag("wipe"));
+        if wipe {
+            let message = if scale {
+                "You cannot use scale and wipe at the same time."
+            } else {
+                "There is nothing to wipe: this engine keeps no volumes and reserves nothing for a \
+                 task. Kill it without wipe=true."
+            };
+            return Err(Refusal::BadRequest(message.to_owned()));
         }
         Ok(Self {
             scale,

@@ -45,6 +45,11 @@ impl Groups {
         self.0.contains_key(id)
     }
 
+    /// Returns how many groups there are, the root included.
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// Returns all groups, parents before children.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&AppId, &Group)> {
         self.0.iter()

@@ -33,7 +33,7 @@ pub(crate) enum GroupAim {
 pub(crate) struct GroupBody {
     pub(crate) id: AppId,
     pub(crate) apps: Option<Vec<Definition>>,
-    pub(crate) groups: Option<Vec<GroupBody>>,
+    pub(crate) groups: Option<Vec<Self>>,
     pub(crate) dependencies: Option<Vec<AppId>>,
 }
 

@@ -35,6 +35,7 @@ use std::time::{Duration, Instant};
 pub(crate) use changes::{Accepted, Force, Intent, Target};
 pub(crate) use groups::GroupApps;
 pub(crate) use restore::Found;
+pub(crate) use stats::Census;
 pub(crate) use views::{Embeds, Offers, ServicePorts};
 
 use roots::Root;

@@ -40,7 +40,11 @@ impl World {
         let apps = self.apps.iter();
         let apps = apps.map(|(id, app)| (id.clone(), app_record(app, &mut keep, self.began)));
         let apps = apps.collect();
-        let roots = roots::records(&self.history, &mut keep);
+        let known = |id: &AppId, version| {
+            let app = self.apps.get(id);
+            app.is_some_and(|app| app.revisions.contains_key(&version))
+        };
+        let roots = roots::records(&self.history, known, &mut keep);
         let deployments = self.deployments.iter();
         let deployments = deployments.map(|it| deployment_record(it, &mut keep));
         let deployments = deployments.collect();

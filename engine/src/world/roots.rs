@@ -26,14 +26,21 @@ impl Root {
     }
 }
 
-/// Returns records of all versions. `keep` takes note of a revision that one of them names.
+/// Returns records of the versions of which every app is still `known`: an app that was removed takes
+/// its revisions along, and so the versions that need them cannot outlive the engine. `keep` takes
+/// note of a revision that a record names.
 pub(super) fn records(
     history: &BTreeMap<Stamp, Root>,
+    known: impl Fn(&AppId, Stamp) -> bool,
     keep: &mut impl FnMut(&Arc<Revision>) -> Stamp,
 ) -> Vec<RootRecord> {
     let mut former = &Root::empty();
     let mut records = Vec::new();
-    for (version, root) in history {
+    let is_whole = |root: &Root| {
+        let mut apps = root.apps.iter();
+        apps.all(|(id, revision)| known(id, revision.version))
+    };
+    for (version, root) in history.iter().filter(|(_, root)| is_whole(root)) {
         let same = |id: &AppId, revision: &Arc<Revision>| {
             let known = former.apps.get(id);
             known.is_some_and(|known| Arc::ptr_eq(known, revision))

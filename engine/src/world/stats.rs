@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::{Counters, World};
 use crate::health::Health;
 use crate::model::{App, Instance, Revision, Task, TaskState};
 use crate::time::Moment;
@@ -14,6 +15,40 @@ pub(super) struct Counts {
     /// All checks that have reported are alive, and one has.
     pub(super) healthy: usize,
     pub(super) unhealthy: usize,
+}
+
+/// How much of everything there is, for metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Census {
+    pub(crate) apps: u64,
+    pub(crate) groups: u64,
+    pub(crate) deployments: u64,
+    pub(crate) staged: u64,
+    pub(crate) running: u64,
+    pub(crate) killing: u64,
+    pub(crate) counters: Counters,
+}
+
+impl World {
+    /// Counts everything.
+    pub(crate) fn census(&self) -> Census {
+        let states = || {
+            self.apps
+                .values()
+                .flat_map(App::tasks)
+                .map(|(_, task)| task.state)
+        };
+        let count = |wanted| states().filter(|state| *state == wanted).count() as u64;
+        Census {
+            apps: self.currents().count() as u64,
+            groups: self.groups.count() as u64,
+            deployments: self.deployments.len() as u64,
+            staged: count(TaskState::Staging),
+            running: count(TaskState::Running),
+            killing: count(TaskState::Killing),
+            counters: self.counters,
+        }
+    }
 }
 
 /// Counts tasks.

@@ -194,7 +194,7 @@ async fn a_listing_is_filtered_and_carries_tasks_only_on_request() {
     assert!(all["apps"][0].get("tasks").is_none());
     assert_eq!(one["apps"].as_array().map(Vec::len), Some(1));
     assert_eq!(one["apps"][0]["tasks"][0]["appId"], "/shop/front");
-    assert_eq!(bad.status, 400);
+    assert_eq!(bad.status, 422);
     marathon.engine.stop().await;
 }
 

@@ -133,8 +133,9 @@ async fn a_client_that_does_not_ask_for_events_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_listener_that_does_not_read_is_cut_off() {
+async fn a_listener_that_does_not_read_is_cut_off_and_no_other_is() {
     let marathon = Marathon::start().await;
+    let mut watcher = Stream::open(&marathon, "/v2/events?event_type=event_stream_detached").await;
     let mut slow = Stream::open(&marathon, "/v2/events").await;
     let mut big = sleeper("/a", 0);
     big["labels"] = json!({ "text": "x".repeat(100_000) });
@@ -148,10 +149,167 @@ async fn a_listener_that_does_not_read_is_cut_off() {
         assert_eq!(answer.status, 200);
     }
 
+    // Nothing was read from the slow one yet.
+    assert_eq!(watcher.next().await["eventType"], "event_stream_detached");
     while let Some(chunk) = slow.try_chunk().await {
         assert!(!chunk.is_empty());
     }
+    marathon.engine.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_nobody_asked_for_does_not_count_against_a_listener() {
+    let marathon = Marathon::start().await;
+    let mut picky = Stream::open(&marathon, "/v2/events?event_type=app_terminated_event").await;
+    marathon.run(sleeper("/a", 0)).await;
+
+    for round in 0..600 {
+        marathon
+            .put("/v2/apps/a?force=true", json!({ "cpus": 1 + round % 2 }))
+            .await;
+    }
+    marathon.delete("/v2/apps/a").await;
+
+    assert_eq!(picky.next().await["eventType"], "app_terminated_event");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_change_is_told_with_its_reason() {
+    let marathon = Marathon::start().await;
+    marathon.run(sleeper("/shop/web", 0)).await;
+    let mut stream = Stream::open(&marathon, "/v2/events?event_type=group_change_failed").await;
+
+    marathon.post("/v2/apps", sleeper("/shop/web", 0)).await;
+    let told = stream.next().await;
+
+    assert_eq!(told["groupId"], "/shop");
+    assert_eq!(told["reason"], "An app with id [/shop/web] already exists.");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_event_has_exactly_marathons_fields() {
+    let marathon = Marathon::start().await;
+    let mut stream = Stream::open(&marathon, "/v2/events").await;
+    let mut app = sleeper("/a", 1);
+    app["cmd"] = json!("touch ok; exec sleep 1000");
+    app["healthChecks"] = json!([{
+        "protocol": "COMMAND", "command": { "value": "test -f ok" }, "intervalSeconds": 1,
+        "gracePeriodSeconds": 0, "maxConsecutiveFailures": 1,
+    }]);
+
+    marathon.run(app.clone()).await;
+    let task = marathon.task_ids("/a").await.remove(0);
+    let mark = marathon
+        .folder
+        .path()
+        .join("sandboxes")
+        .join(&task)
+        .join("ok");
+    std::fs::remove_file(mark).expect("the task made it");
+    let mut told = stream.until("unhealthy_instance_kill_event").await;
+    marathon.post("/v2/apps", app.clone()).await;
+    marathon.delete("/v2/apps/a").await;
+    told.extend(stream.until("app_terminated_event").await);
+    app["healthChecks"][0]["command"]["value"] = json!("false");
+    marathon.post("/v2/apps", app).await;
+    marathon.delete("/v2/apps/a").await;
+    told.extend(stream.until("deployment_failed").await);
+    told.extend(stream.until("app_terminated_event").await);
+
+    for (kind, fields) in FIELDS {
+        let event = told.iter().find(|event| event["eventType"] == kind);
+        let event = event.unwrap_or_else(|| panic!("no {kind}"));
+        let keys = event
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(key, _)| key.as_str());
+        let mut keys: Vec<&str> = keys
+            .filter(|key| !["eventType", "timestamp"].contains(key))
+            .collect();
+        keys.sort_unstable();
+        assert_eq!(keys, fields, "{kind}");
+    }
+    let plan = &told
+        .iter()
+        .find(|event| event["eventType"] == "deployment_info")
+        .expect("it was told")["plan"];
+    let keys: Vec<&String> = plan
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(key, _)| key)
+        .collect();
+    assert_eq!(keys, ["id", "steps", "version"]);
+    marathon.engine.stop().await;
+}
+
+/// The fields of each event besides its type and time (`core/event/Events.scala`, Marathon 1.10).
+const FIELDS: [(&str, &[&str]); 17] = [
+    ("event_stream_attached", &["remoteAddress"]),
+    ("api_post_event", &["appDefinition", "clientIp", "uri"]),
+    ("group_change_success", &["groupId", "version"]),
+    ("group_change_failed", &["groupId", "reason", "version"]),
+    ("deployment_info", &["currentStep", "plan"]),
+    ("deployment_step_success", &["currentStep", "plan"]),
+    ("deployment_step_failure", &["currentStep", "plan"]),
+    ("deployment_success", &["id", "plan"]),
+    ("deployment_failed", &["id", "plan", "reason"]),
+    (
+        "add_health_check_event",
+        &["appId", "healthCheck", "version"],
+    ),
+    ("remove_health_check_event", &["appId"]),
+    (
+        "health_status_changed_event",
+        &["alive", "appId", "instanceId", "version"],
+    ),
+    (
+        "failed_health_check_event",
+        &["appId", "healthCheck", "taskId"],
+    ),
+    (
+        "instance_changed_event",
+        &[
+            "agentId",
+            "condition",
+            "host",
+            "instanceId",
+            "runSpecId",
+            "runSpecVersion",
+        ],
+    ),
+    (
+        "instance_health_changed_event",
+        &["healthy", "instanceId", "runSpecId", "runSpecVersion"],
+    ),
+    (
+        "status_update_event",
+        &[
+            "appId",
+            "host",
+            "ipAddresses",
+            "message",
+            "ports",
+            "slaveId",
+            "taskId",
+            "taskStatus",
+            "version",
+        ],
+    ),
+    (
+        "unhealthy_instance_kill_event",
+        &[
+            "appId",
+            "host",
+            "instanceId",
+            "reason",
+            "slaveId",
+            "taskId",
+            "version",
+        ],
+    ),
+];
 
 struct Stream {
     body: Incoming,

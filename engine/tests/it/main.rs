@@ -1,5 +1,6 @@
 //! The engine as its clients see it: real HTTP to a started engine with real processes.
 
+mod access;
 mod apps;
 mod container_restarts;
 mod containers;
@@ -12,6 +13,7 @@ mod groups;
 mod harness;
 mod health;
 mod kill;
+mod metrics;
 mod readiness;
 mod refusals;
 mod restart;

@@ -12,7 +12,7 @@ use clap::Args;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use teal_engine::Engine;
+use teal_engine::{Engine, Tls, Token};
 use teal_proxy::Proxy;
 
 /// How long requests under way may take when everything is shut down.
@@ -21,10 +21,19 @@ const PROXY_GRACE: Duration = Duration::from_secs(10);
 /// Run the embedded engine and balancer on this machine, in the foreground
 #[derive(Debug, Args)]
 pub(crate) struct UpArgs {
-    /// Where the engine's Marathon API listens
+    /// Where the engine's Marathon API listens; an address that other machines reach needs a token
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// Where the balancer's admin API listens
+    /// The file with the token that everybody who uses the engine's API must send
+    #[arg(long, value_name = "FILE", env = "TEAL_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
+    /// The PEM file with the certificate of the engine's API, followed by those that vouch for it
+    #[arg(long, value_name = "FILE", env = "TEAL_TLS_CERT", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The PEM file with the key of that certificate
+    #[arg(long, value_name = "FILE", env = "TEAL_TLS_KEY", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Where the balancer's admin API listens: on this machine alone
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
     balancer_listen: SocketAddr,
     /// The socket of Docker or Podman, for apps with a container image [default: what DOCKER_HOST
@@ -43,13 +52,12 @@ impl Pair {
     /// Starts both. Neither stays when the other cannot start.
     pub(crate) async fn start(
         state_dir: &Path,
-        engine: SocketAddr,
+        engine: Door,
         balancer: SocketAddr,
         docker_socket: Option<PathBuf>,
     ) -> Result<Self, Failure> {
-        for address in [engine, balancer] {
-            only_loopback(address)?;
-        }
+        needs_token(&engine)?;
+        only_loopback(balancer)?;
         let proxy = teal_proxy::Config {
             state: Some(state_dir.join("balancer.json")),
             on_notice: Box::new(|notice| printer::talk(format_args!("balancer: {notice}"))),
@@ -57,7 +65,10 @@ impl Pair {
         };
         let proxy = Proxy::start(proxy).await.map_err(no_balancer)?;
         let config = teal_engine::Config {
-            listen: engine,
+            listen: engine.listen,
+            token: engine.token,
+            also_loopback: engine.tls.is_some(),
+            tls: engine.tls,
             docker_socket,
             on_notice: Box::new(|notice| printer::talk(format_args!("engine: {notice}"))),
             ..teal_engine::Config::new(state_dir.join("engine"))
@@ -66,7 +77,7 @@ impl Pair {
             Ok(engine) => Ok(Self { engine, proxy }),
             Err(error) => {
                 proxy.shutdown(Duration::ZERO).await;
-                Err(in_use(Exit::Orchestrator, &error, "--listen"))
+                Err(no_engine(&error))
             }
         }
     }
@@ -78,16 +89,73 @@ impl Pair {
     }
 }
 
-/// Neither API asks who is there, so neither leaves the machine.
+/// How the engine is reached, and by whom.
+#[derive(Debug)]
+pub(crate) struct Door {
+    listen: SocketAddr,
+    token: Option<Token>,
+    tls: Option<Tls>,
+}
+
+impl Door {
+    /// Returns the door that is open to everybody who reaches it.
+    pub(crate) fn open(listen: SocketAddr) -> Self {
+        Self {
+            listen,
+            token: None,
+            tls: None,
+        }
+    }
+
+    fn read(args: &UpArgs) -> Result<Self, Failure> {
+        let tls = args.tls_cert.clone().zip(args.tls_key.clone());
+        Ok(Self {
+            listen: args.listen,
+            token: args.token_file.as_deref().map(read_token).transpose()?,
+            tls: tls.map(|(certificates, key)| Tls { certificates, key }),
+        })
+    }
+}
+
+fn read_token(file: &Path) -> Result<Token, Failure> {
+    let unusable = |reason: &dyn std::error::Error| {
+        let message = format!(
+            "--token-file {}: {reason}; nothing was started",
+            file.display()
+        );
+        Failure::new(Exit::Invalid, message)
+            .hint("make one: head -c 24 /dev/urandom | base64 > FILE; chmod 600 FILE")
+    };
+    let text = std::fs::read_to_string(file).map_err(|error| unusable(&error))?;
+    Token::new(&text).map_err(|error| unusable(&error))
+}
+
+/// An engine starts commands for whoever asks, so others must know a token.
+fn needs_token(door: &Door) -> Result<(), Failure> {
+    if door.token.is_some() || door.listen.ip().is_loopback() {
+        return Ok(());
+    }
+    let message = format!(
+        "{} can be reached from other machines, and the API asks for no token; nothing was started",
+        door.listen
+    );
+    Err(Failure::new(Exit::Invalid, message)
+        .hint("name a file with a token: --token-file FILE; or listen on 127.0.0.1"))
+}
+
+/// The balancer's admin API asks nobody who is there, so it does not leave the machine.
 fn only_loopback(address: SocketAddr) -> Result<(), Failure> {
     if address.ip().is_loopback() {
         return Ok(());
     }
     Err(Failure::new(
         Exit::Invalid,
-        format!("{address} can be reached from other machines, and the API asks for no token"),
+        format!(
+            "{address} can be reached from other machines, and the balancer's API asks for no token; \
+             nothing was started"
+        ),
     )
-    .hint("listen on 127.0.0.1 and put a proxy with authentication in front"))
+    .hint("keep --balancer-listen on 127.0.0.1"))
 }
 
 fn no_balancer(error: teal_proxy::StartError) -> Failure {
@@ -106,6 +174,17 @@ fn no_balancer(error: teal_proxy::StartError) -> Failure {
     Failure::new(Exit::Balancer, error.to_string()).hint(hint)
 }
 
+fn no_engine(error: &teal_engine::StartError) -> Failure {
+    if let teal_engine::StartError::Tls { source, .. } = error {
+        return Failure::new(
+            Exit::Invalid,
+            format!("{error}: {source}; nothing was started"),
+        )
+        .hint("--tls-cert and --tls-key name PEM files that belong together");
+    }
+    in_use(Exit::Orchestrator, error, "--listen")
+}
+
 fn in_use(exit: Exit, error: &dyn std::error::Error, flag: &str) -> Failure {
     Failure::new(exit, error.to_string()).hint(format!(
         "is another `teal up` running? Choose another address with {flag}"
@@ -117,16 +196,24 @@ pub(crate) async fn run(places: &Places, args: UpArgs) -> Result<Exit, Failure> 
     let interrupt = Interrupt::listen().context("cannot listen for signals")?;
     std::fs::create_dir_all(&places.state_dir)
         .with_context(|| places.state_dir.display().to_string())?;
+    let door = Door::read(&args)?;
+    let scheme = if door.tls.is_some() { "https" } else { "http" };
+    let token = args.token_file;
     let pair = Pair::start(
         &places.state_dir,
-        args.listen,
+        door,
         args.balancer_listen,
         args.docker_socket,
     )
     .await?;
     printer::talk(format_args!(
-        "engine    http://{}   (Marathon's API v2)",
-        pair.engine.address()
+        "engine    {scheme}://{}   (Marathon's API v2{})",
+        pair.engine.address(),
+        if token.is_some() {
+            ", with a token"
+        } else {
+            ""
+        }
     ));
     printer::talk(format_args!(
         "balancer  http://{}   (admin API)",
@@ -137,8 +224,9 @@ pub(crate) async fn run(places: &Places, args: UpArgs) -> Result<Exit, Failure> 
         places.state_dir.display()
     )));
     printer::talk("ready; Ctrl-C stops everything that runs here");
+    let inner = pair.engine.loopback().unwrap_or(pair.engine.address());
     let places = Places {
-        marathon: MarathonPlace::at(format!("http://{}", pair.engine.address())),
+        marathon: MarathonPlace::guarded(format!("http://{inner}"), token),
         balancer: format!("http://{}", pair.proxy.admin_address()),
         ..places.clone()
     };

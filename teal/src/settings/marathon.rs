@@ -153,6 +153,15 @@ impl MarathonPlace {
         Self::new(url, MarathonArgs::default())
     }
 
+    /// Returns the Marathon at one address that asks for the token in a file, where there is one.
+    pub(crate) fn guarded(url: String, token_file: Option<PathBuf>) -> Self {
+        let said = MarathonArgs {
+            marathon_token_file: token_file,
+            ..MarathonArgs::default()
+        };
+        Self::new(url, said)
+    }
+
     fn new(address: String, said: MarathonArgs) -> Self {
         Self {
             address,

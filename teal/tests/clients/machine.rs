@@ -24,16 +24,23 @@ pub(crate) struct Machine {
 impl Machine {
     /// Starts an empty one, and attaches the DC/OS CLI to it.
     pub(crate) fn up() -> Self {
+        Self::up_with(|_| Vec::new())
+    }
+
+    /// Starts an empty one with the flags that are made for its folder.
+    pub(crate) fn up_with(flags: impl FnOnce(&Path) -> Vec<String>) -> Self {
         let turn = Turn::take();
         let folder = TempDir::with_prefix("teal-clients-").expect("a temporary folder");
+        let flags = flags(folder.path());
         let mut command = bare(folder.path(), env!("CARGO_BIN_EXE_teal"));
         let anywhere = "127.0.0.1:0";
         command.args(["up", "--listen", anywhere, "--balancer-listen", anywhere]);
+        command.args(flags);
         command.env("TEAL_STATE_DIR", folder.path().join("state"));
         let mut up = Running::start(command, None);
         up.until_it_says("ready");
         let line = up.until_it_says("engine");
-        let (_, rest) = line.split_once("http://").expect("a URL");
+        let (_, rest) = line.split_once("://").expect("a URL");
         let marathon = rest
             .split_whitespace()
             .next()
@@ -71,8 +78,14 @@ impl Machine {
 
     /// Runs a Python program that is told where Marathon is.
     pub(crate) fn python(&self, program: &str) -> Told {
+        self.python_with(program, &[])
+    }
+
+    /// Runs a Python program that is told where Marathon is, and this.
+    pub(crate) fn python_with(&self, program: &str, arguments: &[&str]) -> Told {
         let mut command = self.client("python");
         command.args(["-c", program, &format!("http://{}", self.marathon)]);
+        command.args(arguments);
         Told::by(&Running::start(command, None).ends(), &self.marathon)
     }
 
@@ -125,6 +138,19 @@ impl Machine {
             "intervalSeconds": 1,
         }]);
         app
+    }
+
+    /// Lets the DC/OS CLI send a token, as after a login.
+    pub(crate) fn log_in(&self, token: &str) {
+        let file = self.folder.path().join("dcos/clusters/local/dcos.toml");
+        let settings = std::fs::read_to_string(&file).expect("the CLI's settings");
+        let core = format!("[core]\ndcos_acs_token = \"{token}\"\n");
+        std::fs::write(&file, settings.replace("[core]\n", &core)).expect("they can be written");
+    }
+
+    /// Returns the folder that clients work in.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     fn client(&self, program: &str) -> Command {
@@ -180,7 +206,7 @@ fn bare(folder: &Path, program: &str) -> Command {
 }
 
 /// Returns where the clients are. The first test that asks has them installed.
-fn programs() -> &'static Path {
+pub(crate) fn programs() -> &'static Path {
     static PROGRAMS: OnceLock<PathBuf> = OnceLock::new();
     PROGRAMS.get_or_init(|| {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/python.sh");

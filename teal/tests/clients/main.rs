@@ -12,6 +12,7 @@ mod time;
 mod machine;
 mod told;
 
+mod access;
 mod apps;
 mod deployments;
 mod groups;
