@@ -45,7 +45,8 @@ pub(super) async fn unpack(archive: &Path, folder: &Path) -> io::Result<()> {
     let program = match kind {
         Kind::Tar => {
             command = Command::new("tar");
-            command.arg("-C").arg(folder).arg("-xf").arg(archive);
+            command.args(["--no-same-owner", "-C"]);
+            command.arg(folder).arg("-xf").arg(archive);
             "tar"
         }
         Kind::Zip => {

@@ -1,5 +1,6 @@
 //! What is fetched into a sandbox before a task starts.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -60,6 +61,13 @@ async fn archives_are_unpacked_unless_that_is_not_wanted() {
     assert!(seen.starts_with("packed\npacked\n"), "{seen}");
     assert!(seen.contains("\ntwo.tgz\n"), "{seen}");
     assert!(!seen.contains("\nunwanted\n"), "{seen}");
+    let sandbox = marathon.folder.path().join("sandboxes").join(&task);
+    let owner = |path: &Path| path.metadata().expect("it is there").uid();
+    assert_eq!(
+        owner(&sandbox.join("inner")),
+        owner(&sandbox),
+        "the archive's owner counts for nothing"
+    );
     marathon.engine.stop().await;
 }
 
@@ -123,8 +131,7 @@ fn fetching(line: &str, fetch: Value) -> Value {
 /// Leaves `one.tar.gz` and `other.gz` with the inner file, and `two.tgz` with an unwanted one.
 fn pack(folder: &Path) {
     std::fs::write(folder.join("unwanted"), "").expect("a file");
-    let commands =
-        "tar -czf one.tar.gz inner && gzip -c inner > other.gz && tar -czf two.tgz unwanted";
+    let commands = "tar --owner=12345 --group=12345 -czf one.tar.gz inner && gzip -c inner > other.gz && tar -czf two.tgz unwanted";
     let status = Command::new("sh")
         .args(["-c", commands])
         .current_dir(folder)
