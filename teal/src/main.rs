@@ -3,6 +3,7 @@
 mod cli;
 mod clock;
 mod commands;
+mod descriptors;
 mod failure;
 mod interrupt;
 mod journal_file;

@@ -1,5 +1,6 @@
 //! `teal up`: the embedded engine and balancer in the foreground.
 
+use crate::descriptors;
 use crate::failure::{Exit, Failure};
 use crate::interrupt::Interrupt;
 use crate::keeper;
@@ -40,6 +41,19 @@ pub(crate) struct UpArgs {
     /// names, else Docker's usual socket, else Podman's]
     #[arg(long, value_name = "PATH", env = "TEAL_DOCKER_SOCKET")]
     docker_socket: Option<PathBuf>,
+    /// What becomes of running tasks when this ends: the next `teal up` takes them over, or each is
+    /// told to end
+    #[arg(long, value_enum, default_value = "leave", env = "TEAL_ON_EXIT")]
+    on_exit: OnExit,
+}
+
+/// What becomes of running tasks when `teal up` ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum OnExit {
+    /// They keep running, and the next `teal up` takes them over
+    Leave,
+    /// Each is told to end; the next `teal up` starts the apps again
+    Stop,
 }
 
 /// Both embedded systems, running.
@@ -58,6 +72,7 @@ impl Pair {
     ) -> Result<Self, Failure> {
         needs_token(&engine)?;
         only_loopback(balancer)?;
+        descriptors::close_inherited().context("cannot look at open descriptors")?;
         let proxy = teal_proxy::Config {
             state: Some(state_dir.join("balancer.json")),
             on_notice: Box::new(|notice| printer::talk(format_args!("balancer: {notice}"))),
@@ -86,6 +101,12 @@ impl Pair {
     pub(crate) async fn stop(self) {
         self.proxy.shutdown(PROXY_GRACE).await;
         self.engine.stop().await;
+    }
+
+    /// Stops both and leaves tasks running. Returns how many they are.
+    async fn leave(self) -> usize {
+        self.proxy.shutdown(PROXY_GRACE).await;
+        self.engine.leave()
     }
 }
 
@@ -175,14 +196,27 @@ fn no_balancer(error: teal_proxy::StartError) -> Failure {
 }
 
 fn no_engine(error: &teal_engine::StartError) -> Failure {
-    if let teal_engine::StartError::Tls { source, .. } = error {
-        return Failure::new(
-            Exit::Invalid,
-            format!("{error}: {source}; nothing was started"),
-        )
-        .hint("--tls-cert and --tls-key name PEM files that belong together");
-    }
-    in_use(Exit::Orchestrator, error, "--listen")
+    use teal_engine::StartError;
+    let hint = match error {
+        StartError::Listen { .. } | StartError::StateDirInUse { .. } => {
+            return in_use(Exit::Orchestrator, error, "--listen");
+        }
+        StartError::Tls { source, .. } => {
+            let message = format!("{error}: {source}; nothing was started");
+            return Failure::new(Exit::Invalid, message)
+                .hint("--tls-cert and --tls-key name PEM files that belong together");
+        }
+        StartError::StateDir { .. } => {
+            "choose another folder with --state-dir, or make it writable"
+        }
+        StartError::State { .. } => {
+            "nothing was changed, and what runs keeps running. Put the file back from a copy; or move \
+             state.json away to begin without apps, which ends the tasks that still run"
+        }
+    };
+    let cause = std::error::Error::source(error);
+    let text = cause.map_or(error.to_string(), |cause| format!("{error}: {cause}"));
+    Failure::new(Exit::Orchestrator, text).hint(hint)
 }
 
 fn in_use(exit: Exit, error: &dyn std::error::Error, flag: &str) -> Failure {
@@ -223,8 +257,17 @@ pub(crate) async fn run(places: &Places, args: UpArgs) -> Result<Exit, Failure> 
         "state     {}",
         places.state_dir.display()
     )));
+<<<<<<< HEAD
     printer::talk("ready; Ctrl-C stops everything that runs here");
     let inner = pair.engine.loopback().unwrap_or(pair.engine.address());
+=======
+    printer::talk(match args.on_exit {
+        OnExit::Leave => {
+            "ready; Ctrl-C leaves tasks running, and the next `teal up` takes them over"
+        }
+        OnExit::Stop => "ready; Ctrl-C stops everything that runs here",
+    });
+>>>>>>> c3d84f9 (teal up leaves tasks running at its end, and the next one takes them over)
     let places = Places {
         marathon: MarathonPlace::guarded(format!("http://{inner}"), token),
         balancer: format!("http://{}", pair.proxy.admin_address()),
@@ -235,7 +278,27 @@ pub(crate) async fn run(places: &Places, args: UpArgs) -> Result<Exit, Failure> 
         () = interrupt.wanted() => {}
         () = keeper => {}
     }
-    printer::talk("stopping: requests under way finish, then every task is told to stop");
-    pair.stop().await;
+    match args.on_exit {
+        OnExit::Stop => {
+            printer::talk("stopping: requests under way finish, then every task is told to stop");
+            pair.stop().await;
+        }
+        OnExit::Leave => {
+            printer::talk("stopping: requests under way finish");
+            tell_left(pair.leave().await);
+        }
+    }
     Ok(Exit::Done)
+}
+
+fn tell_left(tasks: usize) {
+    if tasks > 0 {
+        printer::talk(format_args!(
+            "left running: {tasks} {}, without a balancer in front; the next `teal up` takes over",
+            if tasks == 1 { "task" } else { "tasks" }
+        ));
+        printer::talk(
+            "hint: `teal up --on-exit stop` ends them with its Ctrl-C; `teal app remove` ends an app for good",
+        );
+    }
 }

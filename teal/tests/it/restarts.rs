@@ -1,7 +1,8 @@
-//! `teal up` itself is killed: instances go on, the balancer is back with the pools it had, and what was being deployed
+//! `teal up` itself is killed, or goes and comes back: instances go on, the balancer is back with the pools it had, and what was being deployed
 //! is completed.
 
-use crate::world::{Kind, Oinker, World, exit};
+use crate::world::{Kind, Oinker, World, eventually, exit};
+use nix::sys::signal::Signal;
 
 #[test]
 fn a_killed_up_that_is_started_again_serves_with_the_same_processes() {
@@ -58,4 +59,61 @@ fn a_rollback_is_possible_after_up_was_killed() {
 
     world.serves_only("a", 3);
     load.lost_nothing_but_between(killed, ready);
+}
+
+#[test]
+fn tasks_are_left_running_at_the_end_unless_they_are_to_be_stopped() {
+    let mut world = World::up_with(&["--on-exit", "leave"]).with_blue("a", 2);
+    let processes = world.processes();
+
+    let up = world.take_up();
+    up.signal(Signal::SIGTERM);
+    let left = up.ends().exits(exit::DONE);
+
+    left.says("left running: 2 tasks").says("hint: ");
+    world.up_again();
+    assert_eq!(world.processes(), processes);
+    world.serves_only("a", 2);
+}
+
+#[test]
+fn a_task_that_dies_while_nobody_watches_is_replaced() {
+    let mut world = World::up().with_blue("a", 2);
+    let processes = world.processes();
+    let (_, victim) = processes.first_key_value().expect("there are two");
+    let victim = nix::unistd::Pid::from_raw(i32::try_from(*victim).expect("a process id"));
+
+    world.take_up().kill();
+    nix::sys::signal::kill(victim, Signal::SIGKILL).expect("it runs");
+    world.up_again();
+
+    eventually("there are two again, and both get traffic", || {
+        let tasks = world.tasks("/oinker-a");
+        let is_whole = tasks.len() == 2 && !processes.keys().all(|task| tasks.contains_key(task));
+        (is_whole && world.pool() == tasks).then_some(())
+    });
+    world.serves_only("a", 2);
+}
+
+#[test]
+fn a_task_sees_nothing_of_what_teal_up_was_started_with() {
+    let world = World::up();
+    let line = "ls /proc/$$/fd | tr '\\n' ' '; echo; env; echo done; exec sleep 1000";
+    let file = world.write_file(
+        "nosy.json",
+        &format!(
+            r#"{{ "id": "/nosy", "cmd": "{}", "cpus": 0.5, "mem": 32 }}"#,
+            line.replace('\\', "\\\\")
+        ),
+    );
+    world.teal(&["app", "add", &file]).exits(exit::DONE);
+
+    let seen = eventually("it has told", || {
+        let ran = world.teal(&["logs", "nosy", "--lines", "100"]);
+        ran.stdout.contains("done").then_some(ran.stdout)
+    });
+
+    assert!(seen.contains("0 1 2 \n"), "{seen}");
+    assert!(!seen.contains("secret-of-the-operator"), "{seen}");
+    assert!(!seen.contains("TEAL_") && !seen.contains("HOME"), "{seen}");
 }

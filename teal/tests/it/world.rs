@@ -84,6 +84,18 @@ impl World {
         (killed, SystemTime::now())
     }
 
+    /// Takes the running `teal up` out of the world, which has none until [`World::up_again`].
+    pub(crate) fn take_up(&mut self) -> Running {
+        self.up.take().expect("it runs")
+    }
+
+    /// Starts `teal up` where it was, without its flags.
+    pub(crate) fn up_again(&mut self) {
+        let (engine, balancer) = (&self.marathon, &self.balancer);
+        let flags: [&str; 0] = [];
+        self.up = Some(start_up(self.folder.path(), engine, balancer, &flags));
+    }
+
     /// Has BLUE running: this revision, well, with so many instances.
     pub(crate) fn with_blue(self, revision: &str, instances: usize) -> Self {
         self.with(&Oinker::new(revision).instances(instances))
@@ -275,11 +287,20 @@ impl Drop for World {
     }
 }
 
-/// Starts `teal up` and waits until it is ready.
+/// Starts `teal up` and waits until it is ready. It ends its tasks at its own end, unless flags say otherwise, so that
+/// a world leaves nothing behind.
+///
+/// It gets two things that no task may ever see: a secret in its environment and open descriptors.
 fn start_up(folder: &Path, engine: &str, balancer: &str, flags: &[impl AsRef<OsStr>]) -> Running {
-    let mut command = bare(folder, env!("CARGO_BIN_EXE_teal"));
-    command.args(["up", "--listen", engine, "--balancer-listen", balancer]);
+    let mut command = bare(folder, "bash");
+    let line = "exec 7</dev/null 200</dev/null; exec \"$@\"";
+    command.args(["-c", line, "bash", env!("CARGO_BIN_EXE_teal"), "up"]);
+    command.args(["--listen", engine, "--balancer-listen", balancer]);
+    if !flags.iter().any(|flag| flag.as_ref() == "--on-exit") {
+        command.args(["--on-exit", "stop"]);
+    }
     command.args(flags);
+    command.env("OPERATORS_PASSWORD", "secret-of-the-operator");
     let mut up = Running::start(command, None);
     up.until_it_says("ready");
     up

@@ -17,8 +17,8 @@ impl Oinker {
             "id": "/oinker",
             "cmd": format!("exec '{}' oinker", env!("CARGO_BIN_EXE_teal")),
             "instances": 3,
-            "cpus": 0.1,
-            "mem": 32,
+            "cpus": 1,
+            "mem": 128,
             "ports": [0],
             "env": { "OINKER_REVISION": revision, "OINKER_COMMIT_DELAY_MS": "80" },
             "labels": {
