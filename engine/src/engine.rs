@@ -19,7 +19,7 @@ use crate::docker::socket_candidates;
 use crate::identity::random_uuid;
 use crate::logs;
 use crate::ports::HOST_PORTS;
-use crate::run::{Containers, Runners};
+use crate::run::{Cgroups, Containers, Note, Runners, notes_in};
 use crate::shell::Shell;
 use crate::state::{Damage, Store};
 use crate::time::Moment;
@@ -57,6 +57,8 @@ pub struct Config {
     /// The socket of Docker's or Podman's API. Without one, the socket that `DOCKER_HOST` names is
     /// used, else `/var/run/docker.sock`, else `/run/podman/podman.sock`.
     pub docker_socket: Option<PathBuf>,
+    /// Whether `cpus` is the most that a task gets, or only its share where processors are short.
+    pub cpu_limit: CpuLimit,
     /// How long an idle event stream waits between two signs of life.
     pub heartbeat: Duration,
     /// How large, in bytes, the stdout or stderr of a task may grow before it is rotated.
@@ -77,6 +79,7 @@ impl Config {
             host: Ipv4Addr::LOCALHOST.to_string(),
             host_ports: HOST_PORTS,
             docker_socket: None,
+            cpu_limit: CpuLimit::Quota,
             heartbeat: DEFAULT_HEARTBEAT,
             log_bytes_max: DEFAULT_LOG_BYTES,
             on_notice: Box::new(|_| ()),
@@ -95,10 +98,20 @@ impl fmt::Debug for Config {
             .field("host", &self.host)
             .field("host_ports", &self.host_ports)
             .field("docker_socket", &self.docker_socket)
+            .field("cpu_limit", &self.cpu_limit)
             .field("heartbeat", &self.heartbeat)
             .field("log_bytes_max", &self.log_bytes_max)
             .finish_non_exhaustive()
     }
+}
+
+/// What `cpus` of an app without `resourceLimits` means for its tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CpuLimit {
+    /// They never get more, as on DC/OS (Mesos with `--cgroups_enable_cfs`).
+    Quota,
+    /// They get more where nobody else wants it.
+    Shares,
 }
 
 /// One sentence that a person must know about, without a final full stop.
@@ -213,8 +226,9 @@ impl Engine {
         })?;
         let (store, stored) = Store::open(&folders.state).map_err(StartError::from)?;
         let containers = containers(&config, &folders).map_err(unusable)?;
-        let runners = Runners::new(folders.notes.clone(), containers.clone());
-        let notes = runners.notes().map_err(unusable)?;
+        let notes = notes_in(&folders.notes).map_err(unusable)?;
+        let cgroups = cgroups(&containers.engine, &notes, &config);
+        let runners = Runners::new(folders.notes.clone(), containers.clone(), cgroups);
         let unbindable = |source| StartError::Listen {
             address: config.listen,
             source,
@@ -294,6 +308,18 @@ impl Drop for Engine {
     }
 }
 
+/// Returns where the limits of tasks are set, or says aloud why there is no such place.
+fn cgroups(engine: &str, notes: &[Note], config: &Config) -> Option<Cgroups> {
+    let is_known = |task: &str| notes.iter().any(|note| note.task.as_str() == task);
+    let cgroups = Cgroups::prepare(engine, is_known);
+    let told = cgroups.inspect_err(|reason| {
+        (config.on_notice)(Notice::new(format!(
+            "cpus and mem of processes are not enforced here: {reason}"
+        )));
+    });
+    told.ok()
+}
+
 /// Where the engine keeps files.
 #[derive(Debug, Clone)]
 struct Folders {
@@ -367,7 +393,7 @@ fn containers(config: &Config, folders: &Folders) -> io::Result<Containers> {
         sockets: socket_candidates(wanted, docker_host.as_deref()),
         engine: identity(&folders.identity)?,
         publish_on: address_of(&config.host),
-        cpus_are_a_limit: true,
+        cpus_are_a_limit: config.cpu_limit == CpuLimit::Quota,
         positions: folders.positions.clone(),
     })
 }
@@ -416,6 +442,7 @@ fn setting(config: &Config, folders: &Folders, containers: Containers) -> io::Re
         search_path,
         host_ports: ports,
         first_port,
+        cpu_limit: config.cpu_limit,
         container_obstacle: Box::new(move || containers.obstacle()),
         port_is_free: Box::new(|port| StdListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()),
         fresh_id: Box::new(|| {

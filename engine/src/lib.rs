@@ -18,8 +18,9 @@
 //! # What it does not do
 //! What one machine without Mesos cannot do is refused with a 422 that names the field: secrets,
 //! GPUs, other roles and executors, persistent and external volumes, constraints that can never hold,
-//! networks of their own for apps without an image. `cpus`, `mem` and `disk` of processes are kept
-//! and shown but not enforced; those of containers are, but for `disk`. `user` is refused yet.
+//! networks of their own for apps without an image. `disk` is kept and shown but not enforced. `cpus`
+//! and `mem` of processes are enforced where this process may make control groups, `user` where it
+//! runs as root; where it may not, that is said.
 //!
 //! # What survives
 //! Everything: apps and their versions, running deployments, back-offs, failures, health. A change is
@@ -27,7 +28,11 @@
 //! killed watches its tasks on; the one thing it cannot learn is the exit status of a process that
 //! another one started, which only the parent of a process is told.
 //!
-//! Tasks get an environment of their own, but they inherit what file descriptors the calling process
+//! Whatever restarts the process that the engine is in must leave its other processes alone: under
+//! systemd that is `KillMode=process`. After a boot everything is started anew.
+//!
+//! # What tasks see
+//! They get an environment of their own, but they inherit what file descriptors the calling process
 //! itself inherited without close-on-exec; Rust's own are not among them.
 //!
 //! # Where it differs from Marathon on purpose
@@ -81,4 +86,4 @@ mod world;
 mod engine;
 
 pub use api::{Tls, Token, TokenError};
-pub use engine::{Config, Engine, Notice, StartError};
+pub use engine::{Config, CpuLimit, Engine, Notice, StartError};

@@ -65,11 +65,12 @@ impl Definition {
     /// Every field that would be silently ignored.
     pub(crate) fn must_be_runnable(&self) -> Result<(), Issues> {
         let mut issues = Issues::new();
-        let not_yet = [(self.user.is_some(), "/user", "running as another user")];
-        for (is_asked, path, what) in not_yet {
-            if is_asked {
-                issues.add(path, format!("is not supported by this engine yet: {what}"));
-            }
+        if self.user.is_some() && self.image().is_some() {
+            issues.add(
+                "/user",
+                "is not supported by this engine for a container image: use the parameter 'user' \
+                 of its docker part",
+            );
         }
         let parameters = self.image().map(|image| image.parameters.iter());
         let parameters = parameters.into_iter().flatten();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
+use super::cgroups::Cell;
 use super::pidfd::kill_if;
 use crate::identity::TaskId;
 
@@ -15,9 +16,37 @@ pub(super) const GROUP_POLL: Duration = Duration::from_millis(20);
 /// How long a group may take to vanish after SIGKILL before it is given up as gone.
 pub(super) const GROUP_VANISH_LIMIT: Duration = Duration::from_secs(2);
 
-/// Asks every process of a group to end.
-pub(super) fn terminate_group(group: u32) {
-    signal_group(group, Signal::SIGTERM);
+/// All processes of a task: those of its process group, and those in its control groups, where it
+/// has any. A process can leave the former but not the latter.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Members<'a> {
+    /// The id of the group, which is its leader's.
+    pub(super) group: u32,
+    pub(super) cell: Option<&'a Cell>,
+}
+
+impl Members<'_> {
+    /// Asks every process to end.
+    pub(super) fn terminate(self) {
+        signal_group(self.group, Signal::SIGTERM);
+        if let Some(cell) = self.cell {
+            // Nobody is told twice: some programs take a second signal for impatience.
+            cell.terminate(|pid| stat(pid).is_some_and(|stat| stat.group != self.group));
+        }
+    }
+
+    /// Ends every process at once.
+    pub(super) fn kill(self) {
+        kill_group(self.group);
+        if let Some(cell) = self.cell {
+            cell.kill();
+        }
+    }
+
+    /// Returns whether there is a process that is not a zombie.
+    pub(super) fn are_alive(self) -> bool {
+        group_is_alive(self.group) || self.cell.is_some_and(Cell::is_populated)
+    }
 }
 
 /// Ends every process of a group at once.
@@ -33,7 +62,7 @@ fn signal_group(group: u32, signal: Signal) {
 }
 
 /// Returns whether a group has a process that is not a zombie.
-pub(super) fn group_is_alive(group: u32) -> bool {
+fn group_is_alive(group: u32) -> bool {
     let Some(id) = group_id(group) else {
         return false;
     };

@@ -9,25 +9,27 @@
 //! A new kind needs a variant of [`What`] and of [`note::Handle`], and an arm in each `match` here.
 //! Which task runs when is decided in `crate::world`.
 
+mod cgroups;
 mod container;
 mod group;
 mod note;
 mod output;
 mod pidfd;
 mod process;
+mod user;
 mod wish;
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+pub(crate) use cgroups::{Cgroups, Limits};
 pub(crate) use container::Containers;
 pub(crate) use group::kill_group;
-pub(crate) use note::{Handle, Note};
+pub(crate) use note::{Handle, Note, all as notes_in};
 pub(crate) use wish::Wish;
 
 use crate::definition::{Artifact, Command};
@@ -47,6 +49,10 @@ pub(crate) struct Launch {
     /// What is put into the sandbox beforehand.
     pub(crate) fetch: Vec<Artifact>,
     pub(crate) kill_grace: Duration,
+    /// What a process may use; a container's limits are its daemon's business.
+    pub(crate) limits: Limits,
+    /// Who runs a process; nothing: whoever runs the engine.
+    pub(crate) user: Option<String>,
 }
 
 /// What a task is made of.
@@ -76,14 +82,17 @@ pub(crate) struct Runners {
     /// The folder with one note per task. The lock is held while a note is read and replaced.
     notes: Mutex<PathBuf>,
     containers: Containers,
+    /// Where limits can be enforced.
+    cgroups: Option<Cgroups>,
 }
 
 impl Runners {
     /// Returns runners that keep their notes in a folder.
-    pub(crate) fn new(notes: PathBuf, containers: Containers) -> Self {
+    pub(crate) fn new(notes: PathBuf, containers: Containers, cgroups: Option<Cgroups>) -> Self {
         Self {
             notes: Mutex::new(notes),
             containers,
+            cgroups,
         }
     }
 
@@ -111,7 +120,8 @@ impl Runners {
             What::Process(command) => {
                 let notes = self.folder().clone();
                 let started = || started(Addresses::default());
-                process::run(&launch, command, &notes, kills, started).await
+                let places = (notes.as_path(), self.cgroups.as_ref());
+                process::run(&launch, command, places, kills, started).await
             }
             What::Container(wish) => {
                 let notes = self.folder().clone();
@@ -181,14 +191,6 @@ impl Runners {
         let task = note.task.clone();
         self.adopt(note, kills).await;
         self.forget(&task);
-    }
-
-    /// Returns the notes of all tasks.
-    ///
-    /// # Errors
-    /// The folder or a note cannot be read, or a note is damaged.
-    pub(crate) fn notes(&self) -> io::Result<Vec<Note>> {
-        note::all(&self.folder())
     }
 
     /// Removes the note of a task that has ended, once that is known elsewhere.

@@ -57,7 +57,7 @@ impl Note {
 ///
 /// # Errors
 /// The folder or a note cannot be read, or a note is damaged: the error names the file.
-pub(super) fn all(folder: &Path) -> io::Result<Vec<Note>> {
+pub(crate) fn all(folder: &Path) -> io::Result<Vec<Note>> {
     let mut notes = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
@@ -144,7 +144,7 @@ mod tests {
             task: TaskId::parse(task).expect("it is a task id"),
             started_at: Stamp::from_milliseconds(1),
             kill_grace_seconds: 3,
-            handle: Handle::Process(Leader::of(std::process::id()).expect("we run")),
+            handle: Handle::Process(Leader::of(std::process::id(), None).expect("we run")),
             told_to_end_at: None,
             end: None,
         }

@@ -44,11 +44,20 @@ impl PidFd {
 
 /// Ends a process at once if it still is what `is_meant` says, and does nothing otherwise.
 pub(super) fn kill_if(pid: u32, is_meant: impl FnOnce() -> bool) {
+    signal_if(pid, Signal::KILL, is_meant);
+}
+
+/// Asks a process to end if it still is what `is_meant` says, and does nothing otherwise.
+pub(super) fn terminate_if(pid: u32, is_meant: impl FnOnce() -> bool) {
+    signal_if(pid, Signal::TERM, is_meant);
+}
+
+fn signal_if(pid: u32, signal: Signal, is_meant: impl FnOnce() -> bool) {
     // The question comes after the hold: a number that was given to another in between is let go.
     if let Ok(process) = open(pid)
         && is_meant()
     {
-        pidfd_send_signal(process, Signal::KILL).ok();
+        pidfd_send_signal(process, signal).ok();
     }
 }
 

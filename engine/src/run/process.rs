@@ -10,7 +10,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, lchown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
@@ -21,11 +21,10 @@ use rustix::process::WaitIdStatus;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::group::{
-    GROUP_POLL, GROUP_VANISH_LIMIT, Stat, group_is_alive, kill_group, kill_task_members, stat,
-    terminate_group,
-};
+use super::cgroups::{Cell, Cgroups};
+use super::group::{GROUP_POLL, GROUP_VANISH_LIMIT, Members, Stat, kill_task_members, stat};
 use super::pidfd::PidFd;
+use super::user::Identity;
 use super::{Fate, Handle, Kills, Launch, Note};
 use crate::definition;
 use crate::identity::TaskId;
@@ -44,6 +43,9 @@ pub(crate) struct Leader {
     start_time: u64,
     /// Process ids and start times mean something only until the machine is booted again.
     boot_id: String,
+    /// The control groups of the task, where it has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cell: Option<Cell>,
 }
 
 impl Leader {
@@ -51,13 +53,21 @@ impl Leader {
     ///
     /// # Errors
     /// It is gone, or `/proc` cannot be read.
-    pub(super) fn of(pid: u32) -> io::Result<Self> {
+    pub(super) fn of(pid: u32, cell: Option<Cell>) -> io::Result<Self> {
         let stat = stat(pid).ok_or(io::ErrorKind::NotFound)?;
         Ok(Self {
             pid,
             start_time: stat.start_time,
             boot_id: boot_id()?,
+            cell,
         })
+    }
+
+    fn members(&self) -> Members<'_> {
+        Members {
+            group: self.pid,
+            cell: self.cell.as_ref(),
+        }
     }
 
     /// Returns whether the very process runs.
@@ -77,16 +87,28 @@ impl Leader {
 pub(super) async fn run(
     launch: &Launch,
     command: &definition::Command,
-    notes: &Path,
+    (notes, cgroups): (&Path, Option<&Cgroups>),
     kills: Kills,
     started: impl FnOnce(),
 ) -> TaskEnd {
-    let (process, leader) = match start(launch, command, notes) {
+    let could_not =
+        |error: io::Error| TaskEnd::Failed(format!("Command could not be started: {error}"));
+    let cell = cgroups.map(|cgroups| cgroups.create(&launch.task, launch.limits));
+    let cell = match cell.transpose() {
+        Ok(cell) => cell,
+        Err(error) => return could_not(error),
+    };
+    let (process, leader) = match start(launch, command, notes, cell.clone()) {
         Ok(running) => running,
-        Err(error) => return TaskEnd::Failed(format!("Command could not be started: {error}")),
+        Err(error) => {
+            if let Some(cell) = cell {
+                cell.remove().await;
+            }
+            return could_not(error);
+        }
     };
     started();
-    watch(&process, leader.pid, kills).await
+    watch(&process, &leader, kills).await
 }
 
 /// Watches a process group that a former engine started, to its end.
@@ -95,8 +117,8 @@ pub(super) async fn adopt(leader: &Leader, task: &TaskId, kills: Kills) -> TaskE
     // Whether it is the very process is asked after it is held.
     let process = process.ok().filter(|_| leader.stat().is_some());
     match process {
-        Some(process) => watch(&process, leader.pid, kills).await,
-        None => end_without_leader(task).await,
+        Some(process) => watch(&process, leader, kills).await,
+        None => end_without_leader(leader, task).await,
     }
 }
 
@@ -105,17 +127,35 @@ pub(super) async fn fate(leader: &Leader, task: &TaskId) -> Fate {
     if leader.is_alive() {
         return Fate::Runs(None);
     }
-    Fate::Ended(end_without_leader(task).await)
+    Fate::Ended(end_without_leader(leader, task).await)
 }
 
-async fn end_without_leader(task: &TaskId) -> TaskEnd {
+/// Ends what a leader left behind. Whose its process group is by now is not certain any more, but
+/// the control groups are the task's alone, and so is its id in the environment.
+async fn end_without_leader(leader: &Leader, task: &TaskId) -> TaskEnd {
+    let cell = leader.cell.as_ref();
     let vanish = async {
-        while kill_task_members(task) {
+        cell.inspect(|cell| cell.kill());
+        while kill_task_members(task) || cell.is_some_and(Cell::is_populated) {
             tokio::time::sleep(GROUP_POLL).await;
         }
     };
     timeout(GROUP_VANISH_LIMIT, vanish).await.ok();
-    unknown_end()
+    let end = blame_memory(unknown_end(), cell);
+    if let Some(cell) = cell {
+        cell.remove().await;
+    }
+    end
+}
+
+/// Says of a task that failed that its memory was too small, where that is so.
+fn blame_memory(end: TaskEnd, cell: Option<&Cell>) -> TaskEnd {
+    match (end, cell.and_then(Cell::memory_complaint)) {
+        (TaskEnd::Failed(message), Some(complaint)) => {
+            TaskEnd::Failed(format!("{complaint}. {message}"))
+        }
+        (end, _) => end,
+    }
 }
 
 /// Only the parent of a process learns how it ended, and that was the former engine.
@@ -132,12 +172,16 @@ fn start(
     launch: &Launch,
     command: &definition::Command,
     notes: &Path,
+    cell: Option<Cell>,
 ) -> io::Result<(PidFd, Leader)> {
     fs::create_dir_all(&launch.sandbox)?;
     let words = words(launch, command)?;
     let (pid, gate) = spawn(launch, &words)?;
     let process = PidFd::open(pid)?;
-    let leader = Leader::of(pid)?;
+    if let Some(cell) = &cell {
+        cell.join(pid)?;
+    }
+    let leader = Leader::of(pid, cell)?;
     let note = Note {
         task: launch.task.clone(),
         started_at: Moment::now().stamp,
@@ -193,26 +237,54 @@ fn find_program(program: &str, launch: &Launch) -> io::Result<()> {
 
 /// Starts the shell that waits to be let go.
 fn spawn(launch: &Launch, words: &[String]) -> io::Result<(u32, ChildStdin)> {
+    let user = launch.user.as_deref().map(Identity::of).transpose()?;
+    let user = user.flatten();
+    let owner = user.as_ref();
     let output = |name: &str| -> io::Result<File> {
-        OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(launch.sandbox.join(name))
+        let path = launch.sandbox.join(name);
+        OpenOptions::new().create(true).append(true).open(path)
     };
-    let mut child = Command::new("/bin/sh")
+    let (stdout, stderr) = (output("stdout")?, output("stderr")?);
+    if let Some(owner) = owner {
+        hand_over(&launch.sandbox, owner)?;
+    }
+    let mut command = Command::new("/bin/sh");
+    command
         .args(["-c", PRELUDE, "sh"])
         .args(words)
         .env_clear()
         .envs(&launch.environment)
         .current_dir(&launch.sandbox)
         .stdin(Stdio::piped())
-        .stdout(output("stdout")?)
-        .stderr(output("stderr")?)
-        .process_group(0)
-        .spawn()?;
+        .stdout(stdout)
+        .stderr(stderr)
+        .process_group(0);
+    let child = match owner {
+        None => command.spawn(),
+        Some(user) => user.spawn(&mut command).map_err(|error| {
+            let sandbox = launch.sandbox.display();
+            io::Error::other(format!(
+                "{error} (the user must be able to reach {sandbox}: every folder above it needs \
+                 permission to pass)"
+            ))
+        }),
+    };
+    let mut child = child?;
     let gate = child.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
     // It is waited for through its pidfd, so the handle is of no further use.
     Ok((child.id(), gate))
+}
+
+/// Makes somebody the owner of a sandbox and of everything in it. Nothing runs in there yet that
+/// could put something else in a file's place.
+fn hand_over(path: &Path, owner: &Identity) -> io::Result<()> {
+    lchown(path, Some(owner.uid), Some(owner.gid))?;
+    if fs::symlink_metadata(path)?.is_dir() {
+        for entry in fs::read_dir(path)? {
+            hand_over(&entry?.path(), owner)?;
+        }
+    }
+    Ok(())
 }
 
 fn let_go(mut gate: ChildStdin) -> io::Result<()> {
@@ -226,22 +298,27 @@ fn boot_id() -> io::Result<String> {
 
 // ---- end ---------------------------------------------------------------------------------------
 
-/// Waits for the leader's end and ends what is left of its group.
-async fn watch(process: &PidFd, group: u32, mut kills: Kills) -> TaskEnd {
-    let (status, kill_at) = wait_for_leader(process, group, &mut kills).await;
-    end_group(group, kill_at).await;
-    match status {
+/// Waits for the leader's end and ends what is left of the task.
+async fn watch(process: &PidFd, leader: &Leader, mut kills: Kills) -> TaskEnd {
+    let members = leader.members();
+    let (status, kill_at) = wait_for_leader(process, members, &mut kills).await;
+    end_rest(members, kill_at).await;
+    let end = match status {
         Ok(Some(status)) => describe(&status),
         Ok(None) => unknown_end(),
         Err(error) => TaskEnd::Failed(format!("Command could not be waited for: {error}")),
+    };
+    let end = blame_memory(end, members.cell);
+    if let Some(cell) = members.cell {
+        cell.remove().await;
     }
+    end
 }
 
-/// Waits for the leader's exit and returns when the rest of its group must be gone, where a kill
-/// was ordered.
+/// Waits for the leader's exit and returns when the rest must be gone, where a kill was ordered.
 async fn wait_for_leader(
     process: &PidFd,
-    group: u32,
+    members: Members<'_>,
     kills: &mut Kills,
 ) -> (io::Result<Option<WaitIdStatus>>, Option<Instant>) {
     let grace = tokio::select! {
@@ -249,34 +326,34 @@ async fn wait_for_leader(
         // A closed channel is no order: the engine has let go of the task and is about to drop this.
         Some(grace) = kills.recv() => grace,
     };
-    terminate_group(group);
+    members.terminate();
     let kill_at = Instant::now() + grace;
     let status = tokio::select! {
         status = process.exit() => status,
         () = sleep_until(kill_at) => {
-            kill_group(group);
+            members.kill();
             process.exit().await
         }
     };
     (status, Some(kill_at))
 }
 
-/// Ends what is left of a group whose leader has exited.
+/// Ends what is left of a task whose leader has exited.
 ///
 /// After an ordered kill the others keep what is left of their grace period: a shell often dies at
 /// once while the server it started still drains. Otherwise they are killed, as Mesos does.
-async fn end_group(group: u32, kill_at: Option<Instant>) {
+async fn end_rest(members: Members<'_>, kill_at: Option<Instant>) {
     if let Some(kill_at) = kill_at {
-        while group_is_alive(group) && Instant::now() < kill_at {
+        while members.are_alive() && Instant::now() < kill_at {
             tokio::time::sleep(GROUP_POLL).await;
         }
     }
-    if !group_is_alive(group) {
+    if !members.are_alive() {
         return;
     }
-    kill_group(group);
+    members.kill();
     let vanish = async {
-        while group_is_alive(group) {
+        while members.are_alive() {
             tokio::time::sleep(GROUP_POLL).await;
         }
     };
@@ -301,7 +378,7 @@ mod tests {
 
     #[test]
     fn a_leader_is_the_very_process_of_this_boot_or_none() {
-        let me = Leader::of(std::process::id()).expect("we run");
+        let me = Leader::of(std::process::id(), None).expect("we run");
         let later = Leader {
             start_time: me.start_time + 1,
             ..me.clone()

@@ -40,6 +40,7 @@ pub(crate) use views::{Embeds, Offers, ServicePorts};
 
 use roots::Root;
 
+use crate::CpuLimit;
 use crate::check::CheckWatch;
 use crate::deployment::Deployment;
 use crate::environment::{self, Surroundings};
@@ -122,6 +123,8 @@ pub(crate) struct Setting {
     pub(crate) host_ports: RangeInclusive<u16>,
     /// The port with which the search for a free one begins.
     pub(crate) first_port: u16,
+    /// Whether `cpus` is the most that a task gets.
+    pub(crate) cpu_limit: CpuLimit,
     /// Asks the system whether a port can be bound.
     pub(crate) port_is_free: Box<dyn Fn(u16) -> bool + Send>,
     /// Says why containers cannot be run here, where they cannot.

@@ -10,7 +10,7 @@ use crate::identity::{AppId, InstanceId};
 use crate::model::{App, Goal, Instance, Revision, Task, TaskState};
 use crate::ports::choose_host_ports;
 use crate::rolling::{self, Candidate, Fleet};
-use crate::run::{Launch, What, Wish};
+use crate::run::{Launch, Limits, What, Wish};
 use crate::time::Moment;
 
 /// What is to be done about the number of an app's instances.
@@ -304,6 +304,8 @@ impl World {
             sandbox: self.sandbox(&task.id),
             fetch: current.definition.fetch.clone(),
             kill_grace: current.definition.kill_grace(),
+            limits: Limits::of(&current.definition, self.setting.cpu_limit),
+            user: current.definition.user.clone(),
         };
         let host = &self.setting.host;
         let staging = events::status_update(instance, task, host, "TASK_STAGING", "");

@@ -10,6 +10,7 @@ use super::{
     Accepted, Effect, Embeds, Force, Found, LAUNCHES_AT_ONCE, ProbeOrder, Setting, Subject, Target,
     World,
 };
+use crate::CpuLimit;
 use crate::fixtures::definition_of;
 use crate::identity::{AppId, TaskId};
 use crate::model::{Addresses, TaskEnd};
@@ -440,6 +441,7 @@ fn setting() -> Setting {
         search_path: "/bin".to_owned(),
         host_ports: 31_000..=31_100,
         first_port: 31_000,
+        cpu_limit: CpuLimit::Quota,
         container_obstacle: Box::new(|| None),
         port_is_free: Box::new(|_| true),
         fresh_id: Box::new(move || {

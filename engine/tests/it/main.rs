@@ -13,6 +13,7 @@ mod groups;
 mod harness;
 mod health;
 mod kill;
+mod limits;
 mod metrics;
 mod readiness;
 mod refusals;

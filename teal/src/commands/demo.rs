@@ -4,7 +4,7 @@ mod definition;
 
 use super::drive::{self, Wish};
 use super::load::{lost, tell};
-use super::up::{Door, Pair};
+use super::up::{CpuLimit, Door, Pair};
 use crate::failure::{Exit, Failure};
 use crate::interrupt::Interrupt;
 use crate::load::{Load, LoadSettings};
@@ -48,7 +48,7 @@ pub(crate) async fn run(places: &Places, args: DemoArgs) -> Result<Exit, Failure
     let folder = args.folder.clone().unwrap_or_else(fresh);
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let pair = Pair::start(&folder, Door::open(any), any, None).await?;
+    let pair = Pair::start(&folder, Door::open(any), any, None, CpuLimit::Quota).await?;
     let places = Places {
         marathon: MarathonPlace::at(format!("http://{}", pair.engine.address())),
         balancer: format!("http://{}", pair.proxy.admin_address()),

@@ -41,10 +41,22 @@ pub(crate) struct UpArgs {
     /// names, else Docker's usual socket, else Podman's]
     #[arg(long, value_name = "PATH", env = "TEAL_DOCKER_SOCKET")]
     docker_socket: Option<PathBuf>,
+    /// Whether a task never gets more than its `cpus`, or more where nobody else wants it
+    #[arg(long, value_enum, default_value = "quota", env = "TEAL_CPU_LIMIT")]
+    cpu_limit: CpuLimit,
     /// What becomes of running tasks when this ends: the next `teal up` takes them over, or each is
     /// told to end
     #[arg(long, value_enum, default_value = "leave", env = "TEAL_ON_EXIT")]
     on_exit: OnExit,
+}
+
+/// What `cpus` means for a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum CpuLimit {
+    /// The most it gets, as on DC/OS
+    Quota,
+    /// Its share where processors are short
+    Shares,
 }
 
 /// What becomes of running tasks when `teal up` ends.
@@ -69,6 +81,7 @@ impl Pair {
         engine: Door,
         balancer: SocketAddr,
         docker_socket: Option<PathBuf>,
+        cpu_limit: CpuLimit,
     ) -> Result<Self, Failure> {
         needs_token(&engine)?;
         only_loopback(balancer)?;
@@ -85,6 +98,10 @@ impl Pair {
             also_loopback: engine.tls.is_some(),
             tls: engine.tls,
             docker_socket,
+            cpu_limit: match cpu_limit {
+                CpuLimit::Quota => teal_engine::CpuLimit::Quota,
+                CpuLimit::Shares => teal_engine::CpuLimit::Shares,
+            },
             on_notice: Box::new(|notice| printer::talk(format_args!("engine: {notice}"))),
             ..teal_engine::Config::new(state_dir.join("engine"))
         };
@@ -238,6 +255,7 @@ pub(crate) async fn run(places: &Places, args: UpArgs) -> Result<Exit, Failure> 
         door,
         args.balancer_listen,
         args.docker_socket,
+        args.cpu_limit,
     )
     .await?;
     printer::talk(format_args!(
@@ -257,17 +275,13 @@ pub(crate) async fn run(places: &Places, args: UpArgs) -> Result<Exit, Failure> 
         "state     {}",
         places.state_dir.display()
     )));
-<<<<<<< HEAD
-    printer::talk("ready; Ctrl-C stops everything that runs here");
-    let inner = pair.engine.loopback().unwrap_or(pair.engine.address());
-=======
     printer::talk(match args.on_exit {
         OnExit::Leave => {
             "ready; Ctrl-C leaves tasks running, and the next `teal up` takes them over"
         }
         OnExit::Stop => "ready; Ctrl-C stops everything that runs here",
     });
->>>>>>> c3d84f9 (teal up leaves tasks running at its end, and the next one takes them over)
+    let inner = pair.engine.loopback().unwrap_or(pair.engine.address());
     let places = Places {
         marathon: MarathonPlace::guarded(format!("http://{inner}"), token),
         balancer: format!("http://{}", pair.proxy.admin_address()),
