@@ -91,7 +91,8 @@ fn the_last_words_of_an_app_that_cannot_start_are_found() {
 
     let words = eventually("it has failed", || {
         let ran = world.teal(&["logs", "/broken", "--stderr"]);
-        (ran.code() == Some(exit::DONE) && !ran.stdout.is_empty()).then_some(ran)
+        // It may have spoken and not be known to have ended yet.
+        (ran.code() == Some(exit::DONE) && ran.stderr.contains("runs; this is")).then_some(ran)
     });
 
     assert_eq!(words.stdout, "no database\n");
