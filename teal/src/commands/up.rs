@@ -223,6 +223,9 @@ fn no_engine(error: &teal_engine::StartError) -> Failure {
             return Failure::new(Exit::Invalid, message)
                 .hint("--tls-cert and --tls-key name PEM files that belong together");
         }
+        StartError::TokenNeeded { .. } => {
+            "name a file with a token: --token-file FILE; or listen on 127.0.0.1"
+        }
         StartError::StateDir { .. } => {
             "choose another folder with --state-dir, or make it writable"
         }
