@@ -48,6 +48,11 @@
 //!   hold other roles beside `*`, and a partial update keeps `resourceLimits` and
 //!   `executorResources`: Marathon 1.10 would restart or refuse such an app for nothing.
 //! * Checks over TLS speak TLS 1.2 and 1.3 only.
+//! * Leadership is never given up (405): Marathon would exit. `wipe=true` is refused (400): nothing is
+//!   kept or reserved for a task. A task id names that task alone, not whatever runs of its instance.
+//! * The queue's entries have no `role` and groups no `enforceRole`: neither says anything on one
+//!   machine, and marathon-python 0.13.0, its last release, cannot read them.
+//! * A body is read as JSON whatever its `Content-Type` says, and no answer is compressed.
 //! * After a kill the rest of a process group keeps its grace period although its leader is gone.
 //!
 //! # Where to read next

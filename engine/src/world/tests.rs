@@ -200,6 +200,39 @@ fn a_kill_that_scales_locks_its_app_until_the_victims_are_gone() {
 }
 
 #[test]
+fn one_deployment_too_many_is_refused_even_by_force() {
+    let mut stage = Stage::new();
+    for at in 0..100 {
+        stage.create(json!({ "id": format!("a{at}"), "cmd": "sleep 1" }));
+    }
+
+    let definition = definition_of(json!({ "id": "one-more", "cmd": "sleep 1" }));
+    let refused = stage.change(|world, now| world.create(definition, Force::Yes, now));
+
+    let refusal = refused.expect_err("there are too many");
+    assert_eq!(refusal.status(), 403);
+    assert_eq!(
+        refusal.message(),
+        "Max number (100) of running deployments is achieved. Wait for existing deployments to \
+         complete or cancel one using force=true parameter."
+    );
+    assert_eq!(stage.world.census().counters.dismissed, 1);
+}
+
+#[test]
+fn a_change_that_changes_nothing_locks_nothing() {
+    let mut stage = Stage::new();
+    stage.create(json!({ "id": "a", "cmd": "sleep 1" }));
+
+    let app = AppId::from_text("/a");
+    let same = definition_of(json!({ "id": "a", "cmd": "sleep 1" }));
+    let accepted = stage.deploy(&app, Target::Define(Box::new(same)));
+
+    assert!(accepted.is_ok(), "{accepted:?}");
+    assert_eq!(stage.world.census().deployments, 1);
+}
+
+#[test]
 fn a_killed_task_is_followed_at_once_and_a_failed_one_after_its_backoff() {
     let mut stage = Stage::new();
     stage.create(json!({ "id": "a", "cmd": "sleep 1", "backoffSeconds": 5 }));

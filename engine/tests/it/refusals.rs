@@ -174,6 +174,9 @@ async fn killing_refuses_contradictions_and_malformed_ids_as_a_whole() {
             json!({ "ids": [] }),
         )
         .await;
+    let wiped = marathon
+        .post("/v2/tasks/delete?wipe=true", json!({ "ids": [task] }))
+        .await;
     let bad = marathon
         .post("/v2/tasks/delete", json!({ "ids": [task, "malformed"] }))
         .await;
@@ -185,6 +188,14 @@ async fn killing_refuses_contradictions_and_malformed_ids_as_a_whole() {
     assert_eq!(
         both.json(),
         json!({ "message": "You cannot use scale and wipe at the same time." })
+    );
+    assert_eq!(wiped.status, 400);
+    let reason = wiped.json()["message"].clone();
+    assert!(
+        reason
+            .as_str()
+            .is_some_and(|reason| reason.starts_with("There is nothing to wipe")),
+        "{reason}"
     );
     assert_eq!(bad.status, 400);
     assert_eq!(
