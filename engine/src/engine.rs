@@ -254,6 +254,7 @@ impl Engine {
         let mut servers = vec![
             tokio::spawn(Arc::clone(&shell).keep_time()),
             tokio::spawn(Arc::clone(&shell).remove_stray_containers()),
+            tokio::spawn(Arc::clone(&shell).tell_of_trouble()),
             tokio::spawn(logs::keep_small(
                 Arc::clone(&shell),
                 sandboxes,
@@ -395,6 +396,7 @@ fn containers(config: &Config, folders: &Folders) -> io::Result<Containers> {
         publish_on: address_of(&config.host),
         cpus_are_a_limit: config.cpu_limit == CpuLimit::Quota,
         positions: folders.positions.clone(),
+        trouble: Arc::default(),
     })
 }
 

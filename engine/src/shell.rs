@@ -240,6 +240,19 @@ impl Shell {
         }
     }
 
+    /// Tells a person when running containers cannot be watched, and when they can again. Never
+    /// returns.
+    pub(crate) async fn tell_of_trouble(self: Arc<Self>) {
+        let mut trouble = self.runners.trouble();
+        while trouble.changed().await.is_ok() {
+            let reason = trouble.borrow_and_update().clone();
+            self.tell(match reason {
+                Some(reason) => format!("containers run on, unwatched: {reason}"),
+                None => "containers are watched again".to_owned(),
+            });
+        }
+    }
+
     /// Removes containers that a former engine left behind and that nobody knows of.
     pub(crate) async fn remove_stray_containers(self: Arc<Self>) {
         for task in self.runners.remove_strays().await {

@@ -8,9 +8,11 @@
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -53,6 +55,8 @@ pub(crate) struct Containers {
     pub(crate) cpus_are_a_limit: bool,
     /// The folder with the positions up to which output was copied.
     pub(crate) positions: PathBuf,
+    /// Why running containers cannot be watched at the moment, where that is so.
+    pub(crate) trouble: Arc<watch::Sender<Option<String>>>,
 }
 
 /// How a container is found again.
@@ -119,6 +123,17 @@ impl Containers {
                 Answer::silence(limit)
             }
         }
+    }
+
+    /// Keeps in mind whether the daemon answers those who watch containers.
+    fn note_trouble(&self, error: Option<&DockerError>) {
+        self.trouble.send_if_modified(|trouble| {
+            let is_news = trouble.is_some() != error.is_some();
+            if is_news {
+                *trouble = error.map(ToString::to_string);
+            }
+            is_news
+        });
     }
 
     fn destination(&self, named: &Named) -> Destination {
@@ -304,10 +319,16 @@ async fn wait(containers: &Containers, named: &Named) -> Option<Inspected> {
     loop {
         let ended = async {
             let docker = containers.daemon().await?;
+            containers.note_trouble(None);
             docker.wait(&named.name).await?;
             docker.inspect(&named.name).await
         };
-        match ended.await {
+        let ended = ended.await;
+        match &ended {
+            Ok(_) | Err(DockerError::Missing(_)) => containers.note_trouble(None),
+            Err(error) => containers.note_trouble(Some(error)),
+        }
+        match ended {
             Ok(inspected) if !inspected.state.running => return Some(inspected),
             Err(DockerError::Missing(_)) => return None,
             Ok(_) | Err(_) => sleep(RETRY).await,

@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 pub(crate) use cgroups::{Cgroups, Limits};
 pub(crate) use container::Containers;
@@ -174,6 +174,11 @@ impl Runners {
         limit: Duration,
     ) -> Answer {
         self.containers.probe(task, words, limit).await
+    }
+
+    /// Returns why running containers cannot be watched, whenever that changes.
+    pub(crate) fn trouble(&self) -> watch::Receiver<Option<String>> {
+        self.containers.trouble.subscribe()
     }
 
     /// Removes the containers of this engine that no note is about, and returns their tasks.

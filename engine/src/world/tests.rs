@@ -51,6 +51,33 @@ fn only_so_many_tasks_start_at_the_same_time() {
 }
 
 #[test]
+fn without_a_container_daemon_an_app_that_has_an_image_already_can_still_be_changed() {
+    let image = |instances: u32| {
+        json!({
+            "id": "a", "instances": instances,
+            "container": { "type": "DOCKER", "docker": { "image": "i" } },
+        })
+    };
+    let mut stage = Stage::new();
+    stage.create(image(0));
+    stage.world.setting.container_obstacle = Box::new(|| Some("no daemon".to_owned()));
+
+    let deploy = |stage: &mut Stage, app: Value| {
+        let definition = definition_of(app);
+        let id = definition.id.clone();
+        stage.deploy(&id, Target::Define(Box::new(definition)))
+    };
+    let mut other = image(0);
+    other["id"] = json!("b");
+
+    let scaled = deploy(&mut stage, image(1));
+    let created = deploy(&mut stage, other);
+
+    assert!(scaled.is_ok(), "{scaled:?}");
+    assert!(matches!(created, Err(Refusal::Invalid(_))), "{created:?}");
+}
+
+#[test]
 fn tasks_of_one_machine_get_different_ports() {
     let mut stage = Stage::new();
     stage.create(json!({ "id": "a", "cmd": "sleep 1", "instances": 2, "ports": [0, 0] }));

@@ -2,6 +2,7 @@
 //! meanwhile is known afterwards.
 
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use teal_engine::Engine;
@@ -197,6 +198,42 @@ async fn a_container_that_was_told_to_end_ends_in_time_although_the_engine_is_go
     marathon.wait_for_deployments().await;
     assert_eq!(marathon.all_tasks().await, Vec::<Value>::new());
     assert_eq!(docker.docker(&["ps", "--all", "--quiet"]), "");
+}
+
+#[tokio::test]
+async fn a_daemon_that_goes_away_is_told_of_and_its_containers_are_replaced_when_it_is_back() {
+    let Some(mut docker) = Dockerd::start() else {
+        return;
+    };
+    let said = Arc::new(Mutex::new(String::new()));
+    let notices = Arc::clone(&said);
+    let marathon = Marathon::start_with(|config| {
+        config.docker_socket = Some(docker.socket());
+        config.on_notice = Box::new(move |notice| {
+            let mut said = notices.lock().expect("nobody panicked");
+            said.push_str(&format!("{notice}\n"));
+        });
+    })
+    .await;
+    marathon.run(counter("/a", 1)).await;
+    let before = marathon.task_ids("/a").await;
+    let heard = |what: &str| said.lock().expect("nobody panicked").contains(what);
+
+    docker.stop();
+    eventually("a person is told", || async {
+        heard("containers run on, unwatched: ").then_some(())
+    })
+    .await;
+    let meanwhile = marathon.task_ids("/a").await;
+    docker.start_again();
+    eventually("another one runs", || async {
+        let task = marathon.tasks("/a").await.into_iter().next()?;
+        (text(&task["id"]) != before[0] && task["state"] == "TASK_RUNNING").then_some(())
+    })
+    .await;
+
+    assert_eq!(meanwhile, before, "what cannot be seen is not given up");
+    assert!(heard("containers are watched again"));
 }
 
 // ---- what the tests share ----------------------------------------------------------------------

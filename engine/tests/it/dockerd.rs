@@ -52,23 +52,30 @@ impl Dockerd {
         }
         run(Command::new("/bin/busybox").args(["ip", "link", "set", "lo", "up"]));
         let folder = TempDir::with_prefix("teal-dockerd-").expect("a temporary folder");
-        let at = |name: &str| folder.path().join(name).display().to_string();
-        let log = fs::File::create(at("log")).expect("a log");
-        // Should the test's thread be gone without a word, the daemon is told to end.
-        let daemon = Command::new("setpriv")
-            .args(["--pdeathsig", "TERM", "/usr/sbin/dockerd"])
-            .args(["--host", &format!("unix://{}", at("docker.sock"))])
-            .args(["--data-root", &at("data"), "--exec-root", &at("exec")])
-            .args(["--pidfile", &at("pid")])
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a log"))
-            .stderr(log)
-            .spawn()
-            .expect("dockerd starts");
+        let daemon = launch(&folder);
         let mut dockerd = Self { folder, daemon };
         dockerd.wait_until_it_answers();
         dockerd.import(BUSYBOX, &dockerd.busybox());
         Some(dockerd)
+    }
+
+    /// Starts a daemon on what the one before has left.
+    pub(crate) fn start_again(&mut self) {
+        self.daemon = launch(&self.folder);
+        self.wait_until_it_answers();
+    }
+
+    /// Ends the daemon. First it listens no more, then it ends its containers.
+    pub(crate) fn stop(&mut self) {
+        if let Ok(daemon) = i32::try_from(self.daemon.id()) {
+            kill(Pid::from_raw(daemon), Signal::SIGTERM).ok();
+        }
+        let began = Instant::now();
+        while matches!(self.daemon.try_wait(), Ok(None)) && began.elapsed() < PATIENCE {
+            std::thread::sleep(POLL);
+        }
+        self.daemon.kill().ok();
+        self.daemon.wait().ok();
     }
 
     /// Returns the daemon's socket.
@@ -179,18 +186,26 @@ impl Drop for Dockerd {
             remove.args(["rm", "--force", "--volumes"]);
             remove.args(left.split_whitespace()).output().ok();
         }
-        let daemon = i32::try_from(self.daemon.id()).map(Pid::from_raw);
-        if let Ok(daemon) = daemon {
-            kill(daemon, Signal::SIGTERM).ok();
-        }
-        let began = Instant::now();
-        while matches!(self.daemon.try_wait(), Ok(None)) && began.elapsed() < PATIENCE {
-            std::thread::sleep(POLL);
-        }
-        self.daemon.kill().ok();
-        self.daemon.wait().ok();
+        self.stop();
         self.unmount();
     }
+}
+
+/// Starts a daemon that keeps everything in a folder.
+fn launch(folder: &TempDir) -> Child {
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let log = fs::File::create(at("log")).expect("a log");
+    // Should the test's thread be gone without a word, the daemon is told to end.
+    Command::new("setpriv")
+        .args(["--pdeathsig", "TERM", "/usr/sbin/dockerd"])
+        .args(["--host", &format!("unix://{}", at("docker.sock"))])
+        .args(["--data-root", &at("data"), "--exec-root", &at("exec")])
+        .args(["--pidfile", &at("pid")])
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a log"))
+        .stderr(log)
+        .spawn()
+        .expect("dockerd starts")
 }
 
 /// Moves this thread into a network of its own, or says why no daemon can run here.

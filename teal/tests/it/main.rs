@@ -5,6 +5,7 @@
 //! inside but the journal's lines, which are a format on disk.
 
 #[path = "../../../engine/tests/it/dockerd.rs"]
+#[expect(dead_code, reason = "the engine's own tests need more of it")]
 mod dockerd;
 mod world;
 
