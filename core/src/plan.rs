@@ -53,6 +53,10 @@ pub struct Plan {
     pub settings: Settings,
     /// Pool entries whose instances were nowhere when the deployment began: left over from before.
     pub dead: BTreeSet<InstanceId>,
+    /// BLUE's and GREEN's instances that a pool listed when the deployment began, or was taken over, for new requests or
+    /// old ones. When they are gone, their entries are this deployment's to forget.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub pooled: BTreeSet<InstanceId>,
     /// What a person should know before it begins.
     pub notes: Vec<String>,
 }

@@ -134,6 +134,7 @@ impl State {
             .as_ref()
             .map(|blue| blue.serving.clone())
             .unwrap_or_default();
+        let served = served.union(&plan.pooled).cloned().collect();
         let state = Self {
             seq: entry.seq,
             at: entry.at,

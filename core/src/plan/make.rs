@@ -126,6 +126,7 @@ pub fn make(request: &Request<'_>) -> Result<Option<Plan>, Vec<Problem>> {
         atomic_change: request.balancer.atomic_change,
         settings: request.settings.clone(),
         dead: dead(request),
+        pooled: pooled(request, blue),
         notes: notes(request, blue),
     };
     plan.green.definition = green_definition(&plan, definition, &digest);
@@ -156,6 +157,7 @@ impl Plan {
             deployment: definition.labels.deployment.clone()?,
             now: carried.made_at,
         };
+        let pooled = pooled(&request, blue.into_iter().chain([green]));
         let blue = blue.map(|blue| {
             let (instances, well) = (carried.blue_instances, carried.blue_instances);
             BluePlan {
@@ -187,6 +189,7 @@ impl Plan {
             atomic_change: balancer.atomic_change,
             settings: carried.settings.clone(),
             dead: dead(&request),
+            pooled,
             notes: vec!["continued from what GREEN's labels carry".to_owned()],
         })
     }
@@ -464,6 +467,20 @@ fn dead(request: &Request<'_>) -> BTreeSet<InstanceId> {
     endpoints
         .map(|endpoint| endpoint.instance.clone())
         .filter(|id| !alive(id))
+        .collect()
+}
+
+/// Returns the instances of these revisions that a pool lists, in whatever state.
+fn pooled<'a>(
+    request: &Request<'_>,
+    revisions: impl IntoIterator<Item = &'a Found>,
+) -> BTreeSet<InstanceId> {
+    let endpoints = request.pools.iter().flat_map(|pool| &pool.endpoints);
+    let listed: BTreeSet<&InstanceId> = endpoints.map(|endpoint| &endpoint.instance).collect();
+    let instances = revisions.into_iter().flat_map(|it| &it.sighting.instances);
+    instances
+        .map(|one| one.id.clone())
+        .filter(|id| listed.contains(id))
         .collect()
 }
 

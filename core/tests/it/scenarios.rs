@@ -360,3 +360,19 @@ fn a_green_that_is_never_in_sight_for_long_enough_is_rolled_back_in_time() {
         "{outcome:?}"
     );
 }
+
+#[test]
+fn an_instance_that_drained_when_the_deployment_began_leaves_the_pool_when_it_is_gone() {
+    let mut world = World::new(2, &[], 7);
+    let id = world.fleet(Role::Blue).copies[0].id.clone();
+    let drains = EndpointState::Draining;
+    world.pool.as_mut().unwrap().insert(id.clone(), drains);
+    world.plan_anew(&world.plan.settings.clone());
+    // It dies before anybody has looked.
+    world.fleet(Role::Blue).copies.remove(0);
+
+    let outcome = world.run(5_000);
+
+    assert_eq!(outcome, Some(Outcome::Completed));
+    assert!(!world.pool.unwrap().contains_key(&id));
+}

@@ -93,14 +93,20 @@ impl World {
         if blue > 0 {
             world.fleet(Role::Blue).wanted = blue;
         }
+        world.plan_anew(&settings);
+        world
+    }
+
+    /// Begins a deployment with what is there.
+    pub(crate) fn plan_anew(&mut self, settings: &Settings) {
         let text = r#"{"id":"/oinker","cmd":"run","instances":3,"healthChecks":[{"protocol":"TCP"}],
             "labels":{"TEAL_PENDING_PATH":"/metrics","TEAL_PENDING_GAUGE":"pending"}}"#;
-        let (definition, _) = Definition::resolve(text, &settings, &[]).unwrap();
-        let found: Vec<Found> = world.found();
-        let pools: Vec<PoolSighting> = world.pools();
+        let (definition, _) = Definition::resolve(text, settings, &[]).unwrap();
+        let found: Vec<Found> = self.found();
+        let pools: Vec<PoolSighting> = self.pools();
         let request = Request {
             definition: &definition,
-            settings: &settings,
+            settings,
             revision: Some("b"),
             replace: None,
             found: &found,
@@ -112,11 +118,10 @@ impl World {
                 tcp: true,
             },
             deployment: DeploymentId::from("d1"),
-            now: world.now,
+            now: self.now,
         };
-        world.plan = plan::make(&request).unwrap().unwrap();
-        world.begin();
-        world
+        self.plan = plan::make(&request).unwrap().unwrap();
+        self.begin();
     }
 
     fn empty(seed: u64) -> Self {
@@ -627,6 +632,7 @@ fn placeholder() -> (Plan, State) {
         atomic_change: false,
         settings: Settings::default(),
         dead: std::collections::BTreeSet::new(),
+        pooled: std::collections::BTreeSet::new(),
         notes: Vec::new(),
     };
     let event = Event::Begun {

@@ -29,6 +29,7 @@ use teal_core::settings::Settings;
 use teal_drivers::HttpGauges;
 use teal_drivers::fake::World;
 use teal_drivers::faulty::Faulty;
+use teal_drivers::http::Access;
 use teal_drivers::orchestrators::marathon::Marathon;
 use teal_drivers::simulated::Cluster;
 use tokio::sync::watch;
@@ -280,12 +281,19 @@ impl Stage {
 
     /// The systems as a process has them that has just begun.
     fn systems(&self) -> Systems {
-        let url = &self.cluster.urls()[0];
+        // Some know one master alone, which may be a standby, or away.
+        let knows_all = self.scenario.seed.is_multiple_of(2);
+        let urls = self.cluster.urls();
+        let urls = if knows_all { urls } else { urls[..1].to_vec() };
+        let access = Access {
+            urls,
+            ..Access::default()
+        };
         let begun = self.begun.fetch_add(1, Ordering::SeqCst);
         let seed = self.scenario.seed ^ (begun << 32);
         let balancer = Faulty::new(self.shadow.clone(), self.scenario.balancer, seed);
         Systems {
-            orchestrator: Arc::new(Marathon::connect(url).unwrap()),
+            orchestrator: Arc::new(Marathon::open(access).unwrap()),
             balancer: Arc::new(balancer),
             gauges: Arc::new(HttpGauges::new()),
         }
