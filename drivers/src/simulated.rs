@@ -56,6 +56,8 @@ pub struct Temper {
     pub lost_answers: u32,
     /// Calls whose connection is closed, and which have their effect some time later all the same.
     pub late: u32,
+    /// How much later, at most.
+    pub late_by: Span,
     /// Calls that take seconds.
     pub slow: u32,
     /// Readings of a gauge that go wrong.
@@ -82,6 +84,7 @@ impl Temper {
         dropped: 0,
         lost_answers: 0,
         late: 0,
+        late_by: Span(4000),
         slow: 0,
         bad_gauges: 0,
         missed_events: 0,

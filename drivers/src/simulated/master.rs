@@ -144,7 +144,7 @@ impl Shared {
             state.chance.span(0, latency)
         };
         let back = state.chance.span(0, latency);
-        let late = state.chance.span(100, 4000);
+        let late = state.chance.span(100, temper.late_by.0);
         let mut drawn = state.chance.below(1000);
         let table = [
             (temper.busy, Fate::Busy),

@@ -13,7 +13,7 @@ pub(crate) use command::{Ran, Running, exit};
 pub(crate) use journal::Journal;
 pub(crate) use load::{Kind, Load};
 pub(crate) use oinker::Oinker;
-pub(crate) use relay::Relay;
+pub(crate) use relay::{Barrier, Relay};
 pub(crate) use time::eventually;
 
 use nix::sys::signal::Signal;
@@ -239,10 +239,13 @@ impl World {
         })
     }
 
-    /// Deploys once without a mishap, and returns five moments that are spread over it: how many steps were journaled.
+    /// Deploys once without a mishap, and returns five moments that are spread over it: how many changes were asked for.
     pub(crate) fn moments(&self, flags: &[&str]) -> Vec<usize> {
-        self.deploy(&Oinker::new("calm"), flags).exits(exit::DONE);
-        let steps = self.journal().steps() - 2;
+        let barrier = Barrier::at(0);
+        let deploy = self.begin_behind(&barrier, &Oinker::new("calm"), flags);
+        deploy.ends().exits(exit::DONE);
+        // A pool entry is forgotten by a change of its own or together with the next: there may be some fewer.
+        let changes = barrier.count() - 3;
         // Knuth's MMIX generator: the same moments in every run, none of them chosen.
         let mut seed = 20_261_122_u64;
         let mut random = |below: usize| {
@@ -251,9 +254,46 @@ impl World {
                 .wrapping_add(1_442_695_040_888_963_407);
             usize::try_from(seed >> 33).expect("31 bits") % below
         };
-        (0..5)
-            .map(|fifth| 1 + fifth * steps / 5 + random(steps / 5))
-            .collect()
+        let moment = |fifth: usize| {
+            let (from, to) = (fifth * changes / 5, (fifth + 1) * changes / 5);
+            1 + from + random((to - from).max(1))
+        };
+        (0..5).map(moment).collect()
+    }
+
+    /// Begins to deploy a revision under its name, with every change passing a barrier.
+    pub(crate) fn begin_behind(
+        &self,
+        barrier: &Barrier,
+        oinker: &Oinker,
+        flags: &[&str],
+    ) -> Running {
+        let file = self.write(oinker);
+        let arguments = [&["deploy", &file, "--revision", &oinker.revision], flags].concat();
+        let mut command = self.command(&arguments);
+        for (name, target) in [
+            ("TEAL_MARATHON", &self.marathon),
+            ("TEAL_BALANCER", &self.balancer),
+        ] {
+            let relay = Relay::behind(barrier, target);
+            command.env(name, format!("http://{}", relay.address));
+        }
+        Running::start(command, None)
+    }
+
+    /// Waits until somebody's word to the deployer lies in its letter box.
+    pub(crate) fn until_letter(&self) {
+        let folder = |path: &Path| std::fs::read_dir(path).into_iter().flatten().flatten();
+        eventually("a letter lies in the box", || {
+            let deployments = self.state().join("deployments");
+            let boxes = folder(&deployments).map(|it| it.path());
+            let mut letters = boxes
+                .filter(|path| path.extension().is_some_and(|end| end == "letters"))
+                .flat_map(|path| folder(&path).collect::<Vec<_>>());
+            letters
+                .any(|letter| letter.path().extension().is_some_and(|end| end == "json"))
+                .then_some(())
+        });
     }
 
     /// Waits with `teal wait` until the deployment that has just been begun has got somewhere.

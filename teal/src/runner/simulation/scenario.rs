@@ -58,8 +58,8 @@ impl Scenario {
             1 => Nature::Crashing,
             _ => Nature::Good,
         };
-        // A third of all runs is without faults, a third has some, a third has many.
-        let badness = u32::try_from(chance.below(3)).unwrap_or(0);
+        // A quarter of all runs is without faults; the others have some, many, and very many.
+        let badness = u32::try_from(chance.below(4)).unwrap_or(0);
         let unreachable_s = *chance
             .one_of(&[(0, 0), (0, 60), (20, 60), (300, 600)])
             .unwrap_or(&(0, 0));
@@ -124,6 +124,7 @@ fn temper(chance: &mut Chance, badness: u32) -> Temper {
         dropped: share(30),
         lost_answers: share(40),
         late: share(40),
+        late_by: Span(if badness > 2 { 20_000 } else { 4000 }),
         slow: share(20),
         bad_gauges: share(20),
         missed_events: share(100),
