@@ -37,7 +37,7 @@ use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
 /// How often the cluster goes on.
-const TICK: Duration = Duration::from_millis(10);
+const TICK: Duration = Duration::from_millis(20);
 
 /// How a cluster is, and how often what goes wrong. Shares are out of a thousand.
 #[derive(Debug, Clone)]

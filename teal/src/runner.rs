@@ -136,6 +136,7 @@ impl Runner {
     async fn look(&mut self) -> Option<teal_core::observation::Sighting> {
         let is_back = self.journal.state.is_back();
         tokio::select! {
+            biased;
             sighting = self.looker.look(&self.journal.plan, is_back) => Some(sighting),
             _ = self.knocks.recv() => None,
             () = self.interrupt.wanted() => None,
@@ -150,6 +151,7 @@ impl Runner {
             tokio::time::sleep(LOOK_GAP).await;
         };
         tokio::select! {
+            biased;
             () = tokio::time::sleep(pause) => {}
             () = cue => {}
             _ = self.knocks.recv() => {}

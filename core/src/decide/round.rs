@@ -10,7 +10,8 @@ use crate::settings::{Gate, OnDrainDeadline};
 use crate::time::Span;
 use serde_json::{Value, json};
 
-/// An instance that was told to stop and is still there is told again after this long.
+/// An instance that was told to stop and is still there is told again after this long; until then a word that got lost
+/// may still arrive. A call is given up after as long.
 const KILL_AGAIN: Span = Span::seconds(30);
 
 impl Sides<'_> {
@@ -248,11 +249,26 @@ impl Sides<'_> {
         }
     }
 
+    /// A kill that may have been heard is not forced when it is said again: the lock that the first one made keeps the
+    /// second out. Forced, it would make the revision smaller once more, and its orchestrator would stop an instance of
+    /// its own choice. After a while it is taken for one that never arrived.
+    fn kill_lock(&self, victims: &[Victim]) -> Lock {
+        let perhaps_heard = victims.iter().any(|victim| {
+            let kill = self.state.killed.get(&victim.instance);
+            kill.is_some_and(|kill| self.now.since(kill.first) < KILL_AGAIN)
+        });
+        if perhaps_heard {
+            Lock::Respect
+        } else {
+            self.outgoing_lock()
+        }
+    }
+
     fn kill(&self) -> Option<Action> {
         let victims = self.victims();
         let role = self.outgoing_role();
         let revision = self.seen.revision(role)?;
-        let lock = self.outgoing_lock();
+        let lock = self.kill_lock(&victims);
         if victims.is_empty() || (revision.locked && lock == Lock::Respect) {
             return None;
         }

@@ -1,9 +1,10 @@
 //! Single behaviours of the decision, one a test.
 
 use crate::world::{Green, World};
-use teal_core::action::{Action, InstanceAction, KillReason};
+use teal_core::Span;
+use teal_core::action::{Action, InstanceAction, KillReason, Lock};
 use teal_core::decide::{Decision, WaitingFor, decide};
-use teal_core::journal::{Command, Event, Outcome};
+use teal_core::journal::{Command, Effect, Event, Outcome};
 use teal_core::name::{InstanceId, Role};
 use teal_core::observation::{EndpointState, Health, Pending};
 
@@ -375,4 +376,46 @@ fn an_instance_that_drained_when_the_deployment_began_leaves_the_pool_when_it_is
 
     assert_eq!(outcome, Some(Outcome::Completed));
     assert!(!world.pool.unwrap().contains_key(&id));
+}
+
+#[test]
+fn a_kill_that_may_have_been_heard_is_not_forced_when_it_is_said_again() {
+    let mut world = World::new(1, &[], 7);
+    world.green = Green::NeverHealthy;
+    let is_launched = |world: &World| {
+        let green = world.fleets.get(&Role::Green);
+        green.is_some_and(|fleet| !fleet.copies.is_empty())
+    };
+    while !is_launched(&world) {
+        assert_eq!(world.step(), None);
+    }
+    let reason = "test".to_owned();
+    world.ask(Command::Rollback { reason });
+
+    let mut locks = Vec::new();
+    for pause in [Span::ZERO, Span::seconds(5), Span::seconds(31)] {
+        world.now = world.now + pause;
+        let seen = world.look();
+        let Decision::Act(actions) = decide(&world.plan, &world.state, &seen, world.now) else {
+            panic!("it waits");
+        };
+        let kill = actions.into_iter().find_map(|action| {
+            let Action::Instance(InstanceAction::Kill { lock, .. }) = action else {
+                return None;
+            };
+            Some((lock, action))
+        });
+        let (lock, action) = kill.expect("GREEN is to be stopped");
+        let intent = world.log(Event::Intended { action });
+        let (reason, retry, effect) = ("lost".to_owned(), true, Effect::Unknown);
+        world.log(Event::Failed {
+            intent,
+            reason,
+            retry,
+            effect,
+        });
+        locks.push(lock);
+    }
+
+    assert_eq!(locks, [Lock::Override, Lock::Respect, Lock::Override]);
 }

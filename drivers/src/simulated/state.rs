@@ -206,8 +206,9 @@ impl State {
             }
             Phase::Unreachable { since } if !self.tasks[index].expunged => {
                 let expunges_at = strategy.map_or(since, |it| since + it.expunge_after);
-                // Marathon looks for overdue ones every 30 s (`--task_lost_expunge_interval`).
-                let is_noticed = self.chance.happens(1);
+                // Marathon looks for overdue ones every 30 s (`--task_lost_expunge_interval`): here, at two of a thousand
+                // ticks of 20 ms.
+                let is_noticed = self.chance.happens(2);
                 if expunges_at <= now && is_noticed {
                     self.tasks[index].expunged = true;
                     let id = self.tasks[index].id.clone();

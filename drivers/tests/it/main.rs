@@ -7,5 +7,6 @@ mod gauges;
 mod http;
 mod marathon;
 mod masters;
+mod simulated;
 mod tls;
 mod trust;

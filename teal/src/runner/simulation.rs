@@ -42,7 +42,7 @@ const BEGINNING: Moment = Moment(1_767_225_600_000);
 /// A run that has not ended by then never will: more than all deadlines together.
 const TOO_LONG: Span = Span::minutes(40);
 /// How long the cluster goes on after the end, so that everything comes to light that was still on its way.
-const AFTERMATH: Span = Span::seconds(120);
+const AFTERMATH: Span = Span::seconds(90);
 /// How many seeds are run unless `TEAL_SEEDS` says otherwise.
 const SEEDS: u64 = 64;
 

@@ -190,11 +190,13 @@ impl Shared {
     fn pass(&self, mut from: TcpStream, mut to: TcpStream) {
         let mut buffer = [0; 64 * 1024];
         while let Ok(count @ 1..) = from.read(&mut buffer) {
-            if buffer[..count].starts_with(self.lost.as_bytes()) {
+            let request = &buffer[..count];
+            if request.starts_with(self.lost.as_bytes()) {
                 self.lost_count.fetch_add(1, Ordering::SeqCst);
-            } else if is_change(&buffer[..count]) && !self.barrier.passes() {
-                break;
-            } else if to.write_all(&buffer[..count]).is_err() {
+                continue;
+            }
+            let passes = !is_change(request) || self.barrier.passes();
+            if !passes || to.write_all(request).is_err() {
                 break;
             }
         }
