@@ -295,6 +295,11 @@ impl Cluster {
         self.state().set_load(instance.as_str(), load);
     }
 
+    /// Lets the cluster's life go on for a while. Under a paused clock that takes a moment.
+    pub async fn let_pass(&self, span: Span) {
+        sleep(span.duration()).await;
+    }
+
     // What a test sees of it.
 
     /// Returns every task whose process exists, seen by Marathon or not.

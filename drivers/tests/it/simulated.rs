@@ -9,7 +9,6 @@ use teal_drivers::Orchestrator;
 use teal_drivers::clock::{go_with_tokio, now};
 use teal_drivers::orchestrators::Marathon;
 use teal_drivers::simulated::{Cluster, Mishap, Temper};
-use tokio::time::sleep;
 
 const APP: &str = "/oinker";
 
@@ -23,13 +22,13 @@ async fn cluster(temper: Temper) -> (Cluster, Marathon) {
     (cluster, marathon)
 }
 
-async fn look(marathon: &Marathon) -> RevisionSighting {
+async fn look(cluster: &Cluster, marathon: &Marathon) -> RevisionSighting {
     let ids = [RevisionId::from(APP)];
     for _ in 0..100 {
         if let Ok(mut seen) = marathon.observe(&ids).await {
             return seen.remove(0);
         }
-        sleep(Span(100).duration()).await;
+        cluster.let_pass(Span(100)).await;
     }
     panic!("it never answers")
 }
@@ -79,15 +78,15 @@ async fn after_a_change_of_leader_nothing_is_known_of_health_until_it_is_checked
             .filter(|it| it.health == Health::Healthy)
             .count()
     };
-    assert_eq!(well(&look(&marathon).await), 2);
+    assert_eq!(well(&look(&cluster, &marathon).await), 2);
 
     let (leaderless, absent) = (Span(500), Span::ZERO);
     cluster.let_happen(now(), Mishap::LeaderChange { leaderless, absent });
-    sleep(Span(600).duration()).await;
+    cluster.let_pass(Span(600)).await;
 
-    assert!(well(&look(&marathon).await) < 2);
-    sleep(Span::seconds(5).duration()).await;
-    assert_eq!(well(&look(&marathon).await), 2);
+    assert!(well(&look(&cluster, &marathon).await) < 2);
+    cluster.let_pass(Span::seconds(5)).await;
+    assert_eq!(well(&look(&cluster, &marathon).await), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -96,7 +95,7 @@ async fn a_task_on_a_lost_agent_is_unreachable_and_one_takes_its_place() {
     let (app, lasts) = (APP.to_owned(), Span::seconds(60));
 
     cluster.let_happen(now(), Mishap::AgentLost { app, lasts });
-    sleep(Span(100).duration()).await;
+    cluster.let_pass(Span(100)).await;
 
     let lost = |seen: &RevisionSighting| {
         seen.instances
@@ -104,8 +103,8 @@ async fn a_task_on_a_lost_agent_is_unreachable_and_one_takes_its_place() {
             .filter(|it| it.phase == Phase::Unreachable)
             .count()
     };
-    assert!(lost(&look(&marathon).await) >= 1);
-    sleep(Span::seconds(30).duration()).await;
+    assert!(lost(&look(&cluster, &marathon).await) >= 1);
+    cluster.let_pass(Span::seconds(30)).await;
     let working = cluster.truths().into_iter().filter(|truth| truth.works);
     assert_eq!(working.count(), 2);
 }
