@@ -279,7 +279,7 @@ impl Look<'_> {
         let pools = &self.plan.pools;
         let any_existed = pools.iter().any(|pool| pool.existed);
         let required = |pool: &&crate::plan::PoolPlan| {
-            pool.port_index < seen.addresses.len()
+            seen.addresses.at(pool.port_index).is_some()
                 && (role == Role::Green || pool.existed || !any_existed)
         };
         pools.iter().filter(required).count()

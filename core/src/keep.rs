@@ -71,7 +71,7 @@ fn is_well(one: &InstanceSighting) -> bool {
 }
 
 fn member(one: &InstanceSighting) -> Option<Member> {
-    let address = one.addresses.first()?.clone();
+    let address = one.addresses.at(0)?.clone();
     Some(Member {
         instance: one.id.clone(),
         address,
@@ -110,7 +110,7 @@ mod tests {
             current: true,
             health: Health::Healthy,
             healthy_since: Some(Moment(healthy_since)),
-            addresses: vec![Address(format!("127.0.0.1:{id}"))],
+            addresses: [Address(format!("127.0.0.1:{id}"))].into(),
         }
     }
 

@@ -63,6 +63,42 @@ name!(
     Address
 );
 
+/// Where an instance is reached, by port index. A port that cannot be reached from outside has its place and no address.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Addresses(Vec<Option<Address>>);
+
+impl Addresses {
+    /// Returns the address of a port.
+    #[must_use]
+    pub fn at(&self, port_index: usize) -> Option<&Address> {
+        self.0.get(port_index)?.as_ref()
+    }
+
+    /// Returns every port's, in the order of the ports.
+    pub fn iter(&self) -> impl Iterator<Item = Option<&Address>> {
+        self.0.iter().map(Option::as_ref)
+    }
+}
+
+impl FromIterator<Option<Address>> for Addresses {
+    fn from_iter<T: IntoIterator<Item = Option<Address>>>(all: T) -> Self {
+        Self(all.into_iter().collect())
+    }
+}
+
+impl FromIterator<Address> for Addresses {
+    fn from_iter<T: IntoIterator<Item = Address>>(all: T) -> Self {
+        all.into_iter().map(Some).collect()
+    }
+}
+
+impl<const PORTS: usize> From<[Address; PORTS]> for Addresses {
+    fn from(all: [Address; PORTS]) -> Self {
+        all.into_iter().collect()
+    }
+}
+
 /// The part a revision plays in one deployment. Never stored on anything: the next deployment gives the parts anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -1,7 +1,7 @@
 //! Facts at one moment. [`Sighting`] is what drivers saw, each system by itself; [`Observation`] is the same facts
 //! joined per instance, with how long they have held. Health and traffic are two facts and stay two fields.
 
-use crate::name::{Address, InstanceId, PoolId, RevisionId, Role};
+use crate::name::{Address, Addresses, InstanceId, PoolId, RevisionId, Role};
 use crate::time::{Moment, Span};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -118,7 +118,7 @@ pub struct InstanceSighting {
     /// Since when the orchestrator itself has seen it healthy without a break, if it tells.
     pub healthy_since: Option<Moment>,
     /// Where it is reached, by port index.
-    pub addresses: Vec<Address>,
+    pub addresses: Addresses,
 }
 
 /// One pool as its balancer tells.
@@ -306,7 +306,7 @@ pub struct Instance {
     /// Since when, without a break, it has been out of every pool.
     pub out_since: Option<Moment>,
     /// Where it is reached, by port index.
-    pub addresses: Vec<Address>,
+    pub addresses: Addresses,
     /// Whether it gets requests.
     pub traffic: Traffic,
     /// Requests under way over all pools; None when a balancer cannot tell.

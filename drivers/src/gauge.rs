@@ -17,7 +17,7 @@ use futures_util::stream::{self, StreamExt};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use teal_core::definition::PendingSource;
-use teal_core::name::{Address, InstanceId};
+use teal_core::name::{Addresses, InstanceId};
 use teal_core::observation::{Pending, PendingSighting};
 use teal_core::{Moment, Span};
 use tokio::time::Instant;
@@ -42,7 +42,7 @@ pub struct Question {
     /// Where its gauge is.
     pub source: PendingSource,
     /// Where it is reached, by port index.
-    pub addresses: Vec<Address>,
+    pub addresses: Addresses,
 }
 
 /// What a gauge said.
@@ -121,7 +121,7 @@ impl HttpGauges {
     }
 
     /// Reads one gauge.
-    pub async fn probe(&self, source: &PendingSource, addresses: &[Address]) -> Pending {
+    pub async fn probe(&self, source: &PendingSource, addresses: &Addresses) -> Pending {
         match source {
             PendingSource::None => Pending::NotWatched,
             PendingSource::Prometheus {
@@ -145,12 +145,14 @@ impl HttpGauges {
 
     async fn page(
         &self,
-        addresses: &[Address],
+        addresses: &Addresses,
         port_index: usize,
         path: &str,
     ) -> Result<page::Page, String> {
-        let Some(address) = addresses.get(port_index) else {
-            return Err(format!("the instance has no port of index {port_index}"));
+        let Some(address) = addresses.at(port_index) else {
+            return Err(format!(
+                "the instance has no port of index {port_index} that can be reached from outside"
+            ));
         };
         let slash = if path.starts_with('/') { "" } else { "/" };
         let url = format!("http://{address}{slash}{path}");
@@ -165,7 +167,7 @@ impl HttpGauges {
 }
 
 /// Reads one gauge, over a connection of its own.
-pub async fn probe(source: &PendingSource, addresses: &[Address], timeout: Duration) -> Pending {
+pub async fn probe(source: &PendingSource, addresses: &Addresses, timeout: Duration) -> Pending {
     HttpGauges::new()
         .with_timeout(timeout)
         .probe(source, addresses)

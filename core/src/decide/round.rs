@@ -405,7 +405,7 @@ impl Sides<'_> {
 }
 
 fn member(one: &Instance, pool: &PoolPlan) -> Option<Member> {
-    let address = one.addresses.get(pool.port_index)?.clone();
+    let address = one.addresses.at(pool.port_index)?.clone();
     Some(Member {
         instance: one.id.clone(),
         address,

@@ -274,7 +274,7 @@ impl World {
             current: true,
             health: copy.health,
             healthy_since: copy.healthy_since.filter(|_| self.tells_since),
-            addresses: vec![Address(format!("127.0.0.1:{}", copy.id))],
+            addresses: [Address(format!("127.0.0.1:{}", copy.id))].into(),
         });
         let locked = self.now < fleet.locked_until;
         RevisionSighting {

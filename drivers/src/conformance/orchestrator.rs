@@ -107,7 +107,7 @@ pub async fn scaling_up_brings_running_healthy_instances(trial: &Trial<'_>) {
     let addresses: BTreeSet<_> = seen
         .instances
         .iter()
-        .filter_map(|instance| instance.addresses.first())
+        .filter_map(|instance| instance.addresses.at(0))
         .collect();
     assert_eq!(addresses.len(), 2, "{seen:?}");
     assert!(

@@ -316,7 +316,7 @@ impl State {
     }
 
     fn address(&self, id: &InstanceId) -> Option<Address> {
-        self.instance(id)?.addresses.first().cloned()
+        self.instance(id)?.addresses.at(0).cloned()
     }
 
     fn endpoints_mut(&mut self, id: &InstanceId) -> impl Iterator<Item = &mut Endpoint> {

@@ -1,4 +1,4 @@
-//! Marathon, from 0.11 to 1.10, and teal's own engine, which speaks its API.
+//! Marathon, from 0.13 to 1.11, and teal's own engine, which speaks its API.
 //!
 //! A revision is an app, an instance is a task. What a task's and an app's fields mean is in `app`, what an app
 //! looks like when it is to be posted again in `definition`, and the event stream in `events`.
@@ -20,10 +20,11 @@ use crate::http::{Access, Answer, Client, Method, segment};
 use crate::{DriverError, Orchestrator};
 use app::{App, AppEnvelope, AppsEnvelope, Clock};
 use async_trait::async_trait;
-use events::Events;
+use events::{Events, SILENCE_MAX};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::time::Duration;
 use teal_core::action::{InstanceAction, Lock, Victim};
 use teal_core::name::RevisionId;
 use teal_core::observation::{Phase, RevisionSighting};
@@ -59,9 +60,17 @@ impl Marathon {
     pub fn open(access: Access) -> Result<Self, DriverError> {
         let client = Client::open(access)?;
         Ok(Self {
-            events: Events::new(client.clone()),
+            events: Events::new(client.clone(), SILENCE_MAX),
             client,
         })
+    }
+
+    /// Returns the driver with another limit for how long the event stream may be silent, heartbeats included, before it
+    /// is taken for dead and opened again. Only before anybody waits for a change.
+    #[must_use]
+    pub fn with_silence_limit(mut self, limit: Duration) -> Self {
+        self.events = Events::new(self.client.clone(), limit);
+        self
     }
 
     /// Returns the client, for what is asked of Marathon by hand.
@@ -131,7 +140,7 @@ impl Marathon {
             return Ok(());
         }
         let path = format!("{}{}", app_path(revision), force(lock, '?'));
-        let body = json!({ "instances": to });
+        let body = app.resized(to);
         match self.change(revision, Method::PUT, &path, Some(&body)).await {
             // Marathon takes a PUT of an app that has just been removed for a creation, and a size alone is none.
             Err(DriverError::Refused { .. }) if self.app(revision).await?.is_none() => {

@@ -29,6 +29,8 @@ pub(crate) struct Asked {
 /// What goes out, and whether the connection is closed after it.
 pub(crate) enum Reply {
     Bytes(String),
+    /// This, and then nothing more, and the connection stays open.
+    Open(String),
     /// Nothing, and the connection stays open.
     Silence,
 }
@@ -135,6 +137,11 @@ async fn serve(
         Reply::Bytes(bytes) => {
             drop(stream.write_all(bytes.as_bytes()).await);
             drop(stream.shutdown().await);
+        }
+        Reply::Open(bytes) => {
+            drop(stream.write_all(bytes.as_bytes()).await);
+            drop(stream.flush().await);
+            std::future::pending::<()>().await;
         }
         Reply::Silence => std::future::pending().await,
     }

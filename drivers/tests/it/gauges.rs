@@ -3,7 +3,7 @@
 use crate::canned::{Canned, Reply, answer};
 use std::time::Duration;
 use teal_core::definition::PendingSource;
-use teal_core::name::{Address, InstanceId};
+use teal_core::name::{Address, Addresses, InstanceId};
 use teal_core::observation::Pending;
 use teal_drivers::gauge::{Gauges, HttpGauges, Question, probe};
 
@@ -97,13 +97,20 @@ async fn a_page_without_a_length_is_read_when_its_last_line_is_whole() {
 
 #[tokio::test]
 async fn an_instance_without_the_port_or_without_a_server_is_unknown() {
-    let none = probe(&prometheus("/metrics"), &[], Duration::from_secs(1)).await;
-    let nobody = [Address::from("127.0.0.1:9")];
+    let none = probe(
+        &prometheus("/metrics"),
+        &Addresses::default(),
+        Duration::from_secs(1),
+    )
+    .await;
+    let nobody = [Address::from("127.0.0.1:9")].into();
     let refused = probe(&prometheus("/metrics"), &nobody, Duration::from_secs(1)).await;
 
     assert_eq!(
         none,
-        Pending::Unknown("the instance has no port of index 0".to_owned())
+        Pending::Unknown(
+            "the instance has no port of index 0 that can be reached from outside".to_owned()
+        )
     );
     assert!(matches!(refused, Pending::Unknown(_)), "{refused:?}");
 }
@@ -115,7 +122,7 @@ async fn every_instance_that_was_asked_about_is_in_the_answer_with_its_age() {
     let question = |id: &str, server: &Canned| Question {
         instance: InstanceId::from(id),
         source: prometheus("/metrics"),
-        addresses: vec![Address(server.authority.clone())],
+        addresses: [Address(server.authority.clone())].into(),
     };
     let asked = [question("quick", &quick), question("slow", &slow)];
 
@@ -135,7 +142,7 @@ async fn every_instance_that_was_asked_about_is_in_the_answer_with_its_age() {
 }
 
 async fn read(source: &PendingSource, server: &Canned) -> Pending {
-    let addresses = [Address(server.authority.clone())];
+    let addresses = [Address(server.authority.clone())].into();
     probe(source, &addresses, Duration::from_secs(1)).await
 }
 

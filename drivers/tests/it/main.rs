@@ -7,6 +7,8 @@ mod gauges;
 mod http;
 mod marathon;
 mod masters;
+mod shapes;
 mod simulated;
 mod tls;
 mod trust;
+mod unsure;

@@ -189,7 +189,7 @@ async fn members(
         let one = instances.iter().find(|one| one.id.as_str() == task)?;
         Some(Member {
             instance: one.id.clone(),
-            address: one.addresses.first()?.clone(),
+            address: one.addresses.at(0)?.clone(),
         })
     };
     let missing: Vec<_> = tasks

@@ -4,11 +4,15 @@
 use crate::http::Answer;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::{Map, Value};
-use teal_core::Moment;
-use teal_core::name::{Address, InstanceId, RevisionId};
+use serde_json::{Map, Value, json};
+use teal_core::name::{Address, Addresses, InstanceId, RevisionId};
 use teal_core::observation::{Health, InstanceSighting, Phase, RevisionSighting};
 use teal_core::report::short;
+use teal_core::{Moment, Span};
+
+/// How far before its task's start a result may have come that is of this incarnation all the same: a check of Mesos'
+/// own can report together with the start, and then reports changes alone.
+const SAME_START: Span = Span(500);
 
 /// `GET /v2/apps`.
 #[derive(Deserialize)]
@@ -40,12 +44,23 @@ pub(super) struct App {
     last_task_failure: Option<TaskFailure>,
     tasks_staged: Option<u32>,
     tasks_running: Option<u32>,
+    executor_resources: Option<Value>,
+    resource_limits: Option<Value>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct VersionInfo {
     last_config_change_at: Option<String>,
+}
+
+/// Whose network a task is in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum OwnOr {
+    /// Its container's own: reached by its own address.
+    Own,
+    /// The host's, or a bridge behind it: reached by ports of the host.
+    Hosts,
 }
 
 #[derive(Deserialize)]
@@ -63,6 +78,7 @@ struct Container {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Docker {
+    network: Option<String>,
     port_mappings: Option<Vec<PortMapping>>,
 }
 
@@ -182,6 +198,22 @@ impl App {
         self.labels.as_ref()?.get(name)?.as_str()
     }
 
+    /// Returns the update that changes the number of instances and nothing else. An update that leaves out these two
+    /// fields resets them (Marathon 1.10, raml/AppConversion.scala), which is a change of configuration, and that
+    /// restarts every task.
+    pub(super) fn resized(&self, instances: u32) -> Value {
+        let mut update = json!({ "instances": instances });
+        for (name, value) in [
+            ("executorResources", &self.executor_resources),
+            ("resourceLimits", &self.resource_limits),
+        ] {
+            if let Some(value) = value {
+                update[name] = value.clone();
+            }
+        }
+        update
+    }
+
     /// Returns the ids of the deployments that lock the app.
     pub(super) fn locked_by(&self) -> Vec<String> {
         self.deployments
@@ -253,7 +285,11 @@ impl App {
         }
     }
 
-    fn addresses(&self, task: &Task) -> Vec<Address> {
+    /// Returns where a task is reached, by the port index that health checks and service ports count by: the place in
+    /// the port mappings where there are any, else in the host's ports. A task lists host ports of those mappings alone
+    /// that have one, and a mapping without one is reached in the container's own network or not at all (Marathon,
+    /// core/task/state/NetworkInfo.scala).
+    fn addresses(&self, task: &Task) -> Addresses {
         let host_ports = task.ports.as_deref().unwrap_or_default();
         let on_host = |port: &u16| address(task.host.as_deref(), *port);
         let own_ip = task
@@ -261,23 +297,31 @@ impl App {
             .iter()
             .flatten()
             .find_map(|ip| ip.ip_address.as_deref());
-        if !self.has_own_network() && (!host_ports.is_empty() || own_ip.is_none()) {
-            return host_ports.iter().filter_map(on_host).collect();
-        }
-        let mut host_ports = host_ports.iter();
-        let of_mapping = |mapping: &PortMapping| match mapping.host_port {
-            Some(_) => host_ports.next().and_then(on_host),
-            None => address(own_ip, mapping.container_port.filter(|port| *port > 0)?),
+        let own_network = match self.network() {
+            Some(network) => network == OwnOr::Own,
+            None => host_ports.is_empty() && own_ip.is_some(),
         };
-        let mapped: Vec<_> = self.mappings().iter().filter_map(of_mapping).collect();
-        if mapped.is_empty() {
-            self.discovered(own_ip)
-        } else {
-            mapped
+        let mappings = self.mappings();
+        if mappings.is_empty() {
+            return if own_network {
+                self.discovered(own_ip)
+            } else {
+                host_ports.iter().map(on_host).collect()
+            };
         }
+        let all_on_host = host_ports.len() >= mappings.len();
+        let mut host_ports = host_ports.iter();
+        let of_mapping = |mapping: &PortMapping| {
+            if all_on_host || mapping.host_port.is_some() {
+                return host_ports.next().and_then(on_host);
+            }
+            let port = mapping.container_port.filter(|port| *port > 0);
+            address(own_ip.filter(|_| own_network), port?)
+        };
+        mappings.iter().map(of_mapping).collect()
     }
 
-    fn discovered(&self, own_ip: Option<&str>) -> Vec<Address> {
+    fn discovered(&self, own_ip: Option<&str>) -> Addresses {
         let discovery = self
             .ip_address
             .as_ref()
@@ -285,15 +329,25 @@ impl App {
         let ports = discovery
             .and_then(|discovery| discovery.ports.as_deref())
             .unwrap_or_default();
-        ports
-            .iter()
-            .filter_map(|port| address(own_ip, port.number?))
-            .collect()
+        let of_port = |port: &DiscoveryPort| address(own_ip, port.number?);
+        ports.iter().map(of_port).collect()
     }
 
-    fn has_own_network(&self) -> bool {
-        let mode = |network: &Network| network.mode.as_deref() == Some("container");
-        self.ip_address.is_some() || self.networks.iter().flatten().any(mode)
+    /// Returns which network the tasks are in, if the app says so: `networks` since 1.5, `ipAddress` and
+    /// `container.docker.network` before.
+    fn network(&self) -> Option<OwnOr> {
+        if self.ip_address.is_some() {
+            return Some(OwnOr::Own);
+        }
+        let modes = self.networks.iter().flatten();
+        let mode = modes.filter_map(|network| network.mode.as_deref()).next();
+        let docker = self.container.as_ref().and_then(|one| one.docker.as_ref());
+        let older = docker.and_then(|docker| docker.network.as_deref());
+        match (mode, older) {
+            (Some("container"), _) | (None, Some("USER")) => Some(OwnOr::Own),
+            (Some(_), _) | (None, Some(_)) => Some(OwnOr::Hosts),
+            (None, None) => None,
+        }
     }
 
     fn mappings(&self) -> &[PortMapping] {
@@ -339,8 +393,23 @@ impl Task {
         }
     }
 
+    /// Results of this incarnation. From 1.8 on a task that crashed comes back under the same instance id, and Marathon
+    /// keeps results by that id; it may not have cleared away what it knew of the incarnation before (1.10,
+    /// core/health/impl/HealthCheckActor.scala).
     fn results(&self) -> impl Iterator<Item = &CheckResult> {
-        self.health_check_results.iter().flatten().flatten()
+        let started = self.incarnation_began();
+        let all = self.health_check_results.iter().flatten().flatten();
+        all.filter(move |result| {
+            let told = result.last_told();
+            told.is_none_or(|told| started.is_none_or(|started| told + SAME_START >= started))
+        })
+    }
+
+    /// Returns when the task started, if its id is one that a later incarnation's results could be mistaken for. Older
+    /// tasks have an id of their own, and a `startedAt` that moved on whenever Mesos told their state again.
+    fn incarnation_began(&self) -> Option<Moment> {
+        let started = self.started_at.as_deref();
+        moment(started.filter(|_| self.id.contains(".instance-"))?)
     }
 
     fn health(&self, checks: usize) -> Health {
@@ -361,11 +430,19 @@ impl Task {
     /// Returns since when every check has said alive without a break, on Marathon's clock.
     fn healthy_since(&self) -> Option<Moment> {
         let since: Option<Vec<Moment>> = self.results().map(CheckResult::alive_since).collect();
-        since?.into_iter().max()
+        since?.into_iter().chain(self.incarnation_began()).max()
     }
 }
 
 impl CheckResult {
+    /// Returns when the check last said something, if it tells.
+    fn last_told(&self) -> Option<Moment> {
+        let told = [&self.last_success, &self.last_failure];
+        told.into_iter()
+            .filter_map(|told| moment(told.as_deref()?))
+            .max()
+    }
+
     fn is_dead(&self) -> bool {
         self.alive == Some(false) && !self.is_blank()
     }

@@ -1,8 +1,9 @@
 //! Marathon's event stream, as a cue to look again and nothing else: events come late, out of order, or not at all
 //! (mesosphere/marathon#2878, #5394), and a stream can die without a sign (mesosphere/marathon-lb#238).
 //!
-//! A standby of Marathon 1.7 and later sends us on to the leader's own address. That is not followed: without a stream
-//! the caller looks at intervals, which is slower and no less right.
+//! A standby of Marathon 1.7 and later sends us on to the leader's own address. That is followed, without credentials
+//! when it is none of the addresses that were given. Where no stream is to be had the caller looks at intervals, which is
+//! slower and no less right.
 
 use crate::DriverError;
 use crate::http::Client;
@@ -16,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 /// Marathon sends a heartbeat every 10 s: a stream that is silent for this long is dead.
-const SILENCE_MAX: Duration = Duration::from_secs(35);
+pub(super) const SILENCE_MAX: Duration = Duration::from_secs(35);
 /// How long to wait before the stream is opened again, doubled each time up to the second.
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
@@ -27,6 +28,7 @@ const EVENT_BYTES_MAX: usize = 32 * 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct Events {
     client: Client,
+    silence_max: Duration,
     cue: Arc<Cue>,
     reader: OnceLock<Reader>,
 }
@@ -50,9 +52,10 @@ impl Drop for Reader {
 }
 
 impl Events {
-    pub(super) fn new(client: Client) -> Self {
+    pub(super) fn new(client: Client, silence_max: Duration) -> Self {
         Self {
             client,
+            silence_max,
             cue: Arc::default(),
             reader: OnceLock::new(),
         }
@@ -75,7 +78,7 @@ impl Events {
 
     pub(super) async fn changed(&self) {
         self.reader.get_or_init(|| {
-            let read = read_for_ever(self.client.clone(), Arc::clone(&self.cue));
+            let read = read_for_ever(self.client.clone(), self.silence_max, Arc::clone(&self.cue));
             Reader(tokio::spawn(read))
         });
         self.cue.notify.notified().await;
@@ -96,12 +99,12 @@ fn speaks_of(event: &str, id: &str) -> bool {
     event.contains(&quoted) || event.contains(&quoted.replace('/', "\\/"))
 }
 
-async fn read_for_ever(client: Client, cue: Arc<Cue>) {
+async fn read_for_ever(client: Client, silence_max: Duration, cue: Arc<Cue>) {
     let mut backoff = BACKOFF_MIN;
     loop {
         let opened = Instant::now();
         // Why a stream ended does not matter: whoever waits looks at intervals too, and is told then.
-        if read_once(&client, &cue).await.is_ok() && opened.elapsed() > BACKOFF_MAX {
+        if read_once(&client, silence_max, &cue).await.is_ok() && opened.elapsed() > BACKOFF_MAX {
             backoff = BACKOFF_MIN;
         }
         sleep(backoff).await;
@@ -110,12 +113,12 @@ async fn read_for_ever(client: Client, cue: Arc<Cue>) {
 }
 
 /// Reads one stream until it ends. `Ok` when it ever began.
-async fn read_once(client: &Client, cue: &Cue) -> Result<(), DriverError> {
+async fn read_once(client: &Client, silence_max: Duration, cue: &Cue) -> Result<(), DriverError> {
     let mut body = client.stream("/v2/events", "text/event-stream").await?;
     // What happened while there was no stream was missed.
     cue.notify.notify_one();
     let mut frames = Frames::default();
-    while let Ok(Some(Ok(frame))) = timeout(SILENCE_MAX, body.frame()).await {
+    while let Ok(Some(Ok(frame))) = timeout(silence_max, body.frame()).await {
         let Some(bytes) = frame.data_ref() else {
             continue;
         };
@@ -194,6 +197,24 @@ mod tests {
             "3",
         ];
         assert_eq!(events, expected);
+    }
+
+    #[test]
+    fn a_stream_that_was_recorded_is_cut_into_its_events() {
+        let recorded =
+            include_str!("../../../tests/data/marathon/zdd-lab-event-bus-log-base-min-over.txt");
+        // It ends in the middle of a line end.
+        let recorded = &format!("{}\n\n", recorded.trim_end());
+        let jetty = recorded.replace('\n', "\r\n");
+
+        for stream in [recorded, &jetty] {
+            let events = Frames::default().push(stream.as_bytes());
+            assert_eq!(events.len(), recorded.matches("\ndata: ").count());
+            assert!(events.iter().all(|event| event.contains("\"eventType\":")));
+            let ours = |event: &&String| speaks_of(event, "/zdd/base-min-over");
+            assert!(events.iter().filter(ours).count() > events.len() / 2);
+            assert!(!events.iter().any(|event| speaks_of(event, "/zdd/base-min")));
+        }
     }
 
     #[test]

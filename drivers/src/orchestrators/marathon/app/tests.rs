@@ -94,6 +94,95 @@ fn health_has_held_since_the_last_check_first_said_alive_unless_one_failed_since
     }
 }
 
+/// From Marathon 1.8 on a task that crashed comes back under its instance's id.
+#[test]
+fn results_of_the_incarnation_before_say_nothing_of_this_one() {
+    let started = "1970-01-01T00:01:00.000Z";
+    let result = |alive: bool, at: &str| {
+        let told = if alive { "lastSuccess" } else { "lastFailure" };
+        json!({ "alive": alive, "consecutiveFailures": u8::from(!alive), "firstSuccess": "1970-01-01T00:00:10.000Z",
+                told: at, "instanceId": "oinker.instance-5c3" })
+    };
+    for (result, health, since) in [
+        (
+            result(true, "1970-01-01T00:00:50.000Z"),
+            Health::Unknown,
+            None,
+        ),
+        (
+            result(false, "1970-01-01T00:00:50.000Z"),
+            Health::Unknown,
+            None,
+        ),
+        (
+            result(true, "1970-01-01T00:01:05.000Z"),
+            Health::Healthy,
+            Some(Moment(60_000)),
+        ),
+        (
+            result(true, "1970-01-01T00:00:59.900Z"),
+            Health::Healthy,
+            Some(Moment(60_000)),
+        ),
+        (
+            result(false, "1970-01-01T00:01:05.000Z"),
+            Health::Unhealthy,
+            None,
+        ),
+    ] {
+        let task = json!({ "id": "oinker.instance-5c3._app.2", "state": "TASK_RUNNING", "startedAt": started,
+                           "healthCheckResults": [result] });
+        let app = app(json!({ "healthChecks": [{}], "tasks": [task] }));
+        let seen = app.sighting(&CLOCK).expect("reads");
+        assert_eq!(seen.instances[0].health, health, "{result}");
+        assert_eq!(seen.instances[0].healthy_since, since, "{result}");
+    }
+}
+
+#[test]
+fn a_higher_incarnation_of_an_instance_is_another_one_and_a_returning_task_the_same() {
+    let id = |task: &str, state: &str| sight(json!({ "id": task, "state": state }))[0].id.clone();
+    let first = id("oinker.instance-5c3._app.1", "TASK_RUNNING");
+
+    assert_eq!(id("oinker.instance-5c3._app.1", "TASK_UNREACHABLE"), first);
+    assert_ne!(id("oinker.instance-5c3._app.2", "TASK_RUNNING"), first);
+}
+
+#[test]
+fn a_change_of_size_keeps_what_marathon_would_reset() {
+    let resources = json!({ "cpus": 0.2, "mem": 64, "disk": 10 });
+    let limits = json!({ "cpus": "unlimited" });
+    let rich = app(json!({ "executorResources": resources, "resourceLimits": limits }));
+    let plain = app(json!({ "executorResources": null }));
+
+    assert_eq!(
+        rich.resized(3),
+        json!({ "instances": 3, "executorResources": resources, "resourceLimits": limits })
+    );
+    assert_eq!(plain.resized(3), json!({ "instances": 3 }));
+}
+
+#[test]
+fn ten_thousand_tasks_are_read_from_one_answer() {
+    let task = |number: usize| {
+        json!({ "id": format!("oinker.instance-{number}._app.1"), "appId": "/oinker", "host": format!("10.0.0.{}", number % 250),
+                "ports": [31000 + number % 1000], "servicePorts": [10000], "state": "TASK_RUNNING",
+                "startedAt": "2020-01-01T00:00:00.000Z", "stagedAt": "2020-01-01T00:00:00.000Z",
+                "version": "2020-01-01T00:00:00.000Z",
+                "healthCheckResults": [{ "alive": true, "consecutiveFailures": 0,
+                    "firstSuccess": "2020-01-01T00:00:05.000Z", "lastSuccess": "2020-01-01T00:01:05.000Z",
+                    "lastFailure": null, "lastFailureCause": null, "instanceId": format!("oinker.instance-{number}") }] })
+    };
+    let tasks: Vec<Value> = (0..10_000).map(task).collect();
+    let app = app(json!({ "healthChecks": [{}], "tasks": tasks }));
+
+    let seen = app.sighting(&CLOCK).expect("reads");
+
+    assert_eq!(seen.instances.len(), 10_000);
+    let healthy = |one: &&InstanceSighting| one.health == Health::Healthy && one.current;
+    assert_eq!(seen.instances.iter().filter(healthy).count(), 10_000);
+}
+
 #[test]
 fn a_clock_that_is_behind_makes_nothing_look_older() {
     let behind = Clock {
@@ -150,17 +239,13 @@ fn a_task_is_current_when_it_is_no_older_than_the_last_change_of_configuration()
     }
 }
 
+/// Body of the app, task, and its addresses by port index.
+type Reached = (Value, Value, Vec<&'static str>);
+
 #[test]
 fn addresses_are_on_the_host_unless_the_network_is_the_containers_own() {
-    let task = |more: Value| {
-        let mut task = json!({ "id": "t", "state": "TASK_RUNNING", "host": "agent-1" });
-        for (key, value) in more.as_object().expect("an object") {
-            task[key] = value.clone();
-        }
-        task
-    };
-    let own_ip = json!([{ "ipAddress": "9.0.0.7", "protocol": "IPv4" }]);
-    for (body, task, expected) in [
+    let own_ip = own_ip();
+    are_reached([
         (
             json!({}),
             task(json!({ "ports": [31001, 31002] })),
@@ -185,6 +270,43 @@ fn addresses_are_on_the_host_unless_the_network_is_the_containers_own() {
             vec!["9.0.0.7:3000", "agent-1:31001"],
         ),
         (
+            json!({ "networks": [{ "mode": "container", "name": "dcos" }],
+                    "container": { "portMappings": [{ "containerPort": 3000, "hostPort": 0 }, { "containerPort": 0 },
+                                                    { "containerPort": 4000 }] } }),
+            task(json!({ "ports": [31001], "ipAddresses": own_ip })),
+            vec!["agent-1:31001", "-", "9.0.0.7:4000"],
+        ),
+    ]);
+}
+
+#[test]
+fn a_port_that_is_not_exposed_keeps_its_place_among_the_addresses() {
+    let own_ip = own_ip();
+    are_reached([
+        (
+            json!({ "networks": [{ "mode": "container", "name": "dcos" }],
+                    "container": { "portMappings": [{ "containerPort": 3000 }] } }),
+            task(json!({ "ports": [], "ipAddresses": [] })),
+            vec!["-"],
+        ),
+        (
+            json!({ "networks": [{ "mode": "container/bridge" }],
+                    "container": { "portMappings": [{ "containerPort": 9000 }, { "containerPort": 3000, "hostPort": 0 }] } }),
+            task(json!({ "ports": [31001], "ipAddresses": [{ "ipAddress": "172.17.0.2" }] })),
+            vec!["-", "agent-1:31001"],
+        ),
+        (
+            json!({ "container": { "docker": { "network": "USER", "portMappings": [{ "containerPort": 3000 },
+                                                                                   { "containerPort": 4000, "hostPort": 0 }] } } }),
+            task(json!({ "ports": [31001], "ipAddresses": own_ip })),
+            vec!["9.0.0.7:3000", "agent-1:31001"],
+        ),
+        (
+            json!({ "container": { "docker": { "network": "BRIDGE", "portMappings": [{ "containerPort": 3000 }] } } }),
+            task(json!({ "ports": [31001], "ipAddresses": [{ "ipAddress": "172.17.0.2" }] })),
+            vec!["agent-1:31001"],
+        ),
+        (
             json!({ "ipAddress": { "discovery": { "ports": [{ "number": 80, "name": "http" }] } } }),
             task(json!({ "ports": [], "ipAddresses": own_ip })),
             vec!["9.0.0.7:80"],
@@ -194,14 +316,30 @@ fn addresses_are_on_the_host_unless_the_network_is_the_containers_own() {
             task(json!({ "ports": null, "ipAddresses": own_ip })),
             vec!["9.0.0.7:3000"],
         ),
-    ] {
+    ]);
+}
+
+fn own_ip() -> Value {
+    json!([{ "ipAddress": "9.0.0.7", "protocol": "IPv4" }])
+}
+
+fn task(more: Value) -> Value {
+    let mut task = json!({ "id": "t", "state": "TASK_RUNNING", "host": "agent-1" });
+    for (key, value) in more.as_object().expect("an object") {
+        task[key] = value.clone();
+    }
+    task
+}
+
+fn are_reached<const CASES: usize>(cases: [Reached; CASES]) {
+    for (body, task, expected) in cases {
         let mut body = body;
         body["tasks"] = json!([task]);
         let seen = app(body.clone()).sighting(&CLOCK).expect("reads");
         let addresses: Vec<_> = seen.instances[0]
             .addresses
             .iter()
-            .map(Address::as_str)
+            .map(|address| address.map_or("-", Address::as_str))
             .collect();
         assert_eq!(addresses, expected, "{body}");
     }
@@ -244,7 +382,7 @@ fn an_app_of_1_4_with_its_nulls_is_read() {
     assert_eq!(seen.instances[0].phase, Phase::Running);
     assert_eq!(
         seen.instances[0].addresses,
-        [Address::from("agent-1:31001")]
+        [Address::from("agent-1:31001")].into()
     );
     assert_eq!(seen.instances[0].health, Health::Unknown);
 }
