@@ -8,6 +8,9 @@ use super::fields::Fields;
 use crate::docker::parameter_mistakes;
 use crate::issues::Issues;
 
+/// The most instances that an app may have: far more than one machine runs, and few enough to be counted in memory.
+const INSTANCES_MAX: u32 = 10_000;
+
 /// Reports every field that asks for something that one machine without Mesos cannot do.
 pub(super) fn report(fields: &Fields<'_>, issues: &mut Issues) {
     if fields.has_content("secrets") {
@@ -65,6 +68,12 @@ impl Definition {
     /// Every field that would be silently ignored.
     pub(crate) fn must_be_runnable(&self) -> Result<(), Issues> {
         let mut issues = Issues::new();
+        if self.instances > INSTANCES_MAX {
+            issues.add(
+                "/instances",
+                format!("is greater than {INSTANCES_MAX}: this engine is one machine"),
+            );
+        }
         if self.user.is_some() && self.image().is_some() {
             issues.add(
                 "/user",

@@ -141,6 +141,29 @@ async fn what_cannot_be_carried_out_yet_is_refused_and_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn more_instances_than_one_machine_can_hold_are_refused_however_they_are_asked_for() {
+    let marathon = Marathon::start().await;
+    marathon.run(sleeper("/g/a", 0)).await;
+    let most = i32::MAX;
+
+    for answer in [
+        marathon
+            .post("/v2/apps", sleeper("/b", 2_147_483_647))
+            .await,
+        marathon
+            .put("/v2/apps/g/a", json!({ "instances": most }))
+            .await,
+        marathon
+            .put("/v2/apps", json!([{ "id": "/g/a", "instances": most }]))
+            .await,
+    ] {
+        assert_eq!(answer.status, 422, "{}", answer.text);
+        assert_eq!(answer.json()["details"][0]["path"], "/instances");
+    }
+    assert_eq!(marathon.app("/g/a").await["instances"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn wrong_types_and_broken_json_are_told_apart() {
     let marathon = Marathon::start().await;
 
