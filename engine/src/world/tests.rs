@@ -62,16 +62,12 @@ fn without_a_container_daemon_an_app_that_has_an_image_already_can_still_be_chan
     stage.create(image(0));
     stage.world.setting.container_obstacle = Box::new(|| Some("no daemon".to_owned()));
 
-    let deploy = |stage: &mut Stage, app: Value| {
-        let definition = definition_of(app);
-        let id = definition.id.clone();
-        stage.deploy(&id, Target::Define(Box::new(definition)))
-    };
     let mut other = image(0);
     other["id"] = json!("b");
 
-    let scaled = deploy(&mut stage, image(1));
-    let created = deploy(&mut stage, other);
+    let one_more = Target::Define(Box::new(definition_of(image(1))));
+    let scaled = stage.deploy(&AppId::from_text("a"), one_more);
+    let created = stage.change(|world, now| world.create(definition_of(other), Force::No, now));
 
     assert!(scaled.is_ok(), "{scaled:?}");
     assert!(matches!(created, Err(Refusal::Invalid(_))), "{created:?}");
