@@ -199,6 +199,7 @@ pub struct Engine {
     loopback: Option<SocketAddr>,
     shell: Arc<Shell>,
     servers: Vec<JoinHandle<()>>,
+    cgroups: Option<Cgroups>,
     _lock: Flock<File>,
 }
 
@@ -228,7 +229,7 @@ impl Engine {
         let containers = containers(&config, &folders).map_err(unusable)?;
         let notes = notes_in(&folders.notes).map_err(unusable)?;
         let cgroups = cgroups(&containers.engine, &notes, &config);
-        let runners = Runners::new(folders.notes.clone(), containers.clone(), cgroups);
+        let runners = Runners::new(folders.notes.clone(), containers.clone(), cgroups.clone());
         let unbindable = |source| StartError::Listen {
             address: config.listen,
             source,
@@ -268,6 +269,7 @@ impl Engine {
             loopback,
             shell,
             servers,
+            cgroups,
             _lock: lock,
         })
     }
@@ -305,6 +307,9 @@ impl Drop for Engine {
         self.shell.abandon();
         for server in &self.servers {
             server.abort();
+        }
+        if let Some(cgroups) = &self.cgroups {
+            cgroups.remove_empty();
         }
     }
 }

@@ -173,6 +173,13 @@ impl Cgroups {
         Ok(cell)
     }
 
+    /// Removes the folders of an engine that ends, unless tasks go on in them.
+    pub(crate) fn remove_empty(&self) {
+        for parent in &self.parents {
+            fs::remove_dir(parent).ok();
+        }
+    }
+
     /// A group that has processes cannot be removed, so nobody is harmed.
     fn remove_strays(&self, is_known: impl Fn(&str) -> bool) {
         for parent in &self.parents {

@@ -29,8 +29,11 @@ async fn a_task_gets_no_more_processor_time_than_it_asked_for() {
     .await;
 
     assert!(throttled > 3);
+    let of_engine = statistics.ancestors().nth(2).expect("the engine's group");
+    assert!(of_engine.exists());
     marathon.engine.stop().await;
     assert!(!statistics.exists(), "the groups of a task go with it");
+    assert!(!of_engine.exists(), "those of an engine without tasks too");
 }
 
 #[tokio::test(flavor = "multi_thread")]
