@@ -12,6 +12,7 @@ mod revisions;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 pub(crate) use document::{
@@ -63,7 +64,7 @@ impl Store {
             Err(error) => return Err(damage(error.to_string())),
         };
         let wanted = document.as_ref().map(keys).unwrap_or_default();
-        fs::create_dir_all(&folder).map_err(|error| damage(error.to_string()))?;
+        create_private(&folder).map_err(|error| damage(error.to_string()))?;
         let (archive, revisions) = Archive::open(folder, &wanted)?;
         let stored = document.clone().map(|document| Stored {
             document,
@@ -99,6 +100,14 @@ impl Store {
         self.last = Some(state.document);
         Ok(())
     }
+}
+
+/// Makes a folder that only the engine's user can look into: definitions hold passwords in their
+/// `env`, which the API gives to nobody without its token, and tasks of other users run here.
+fn create_private(folder: &Path) -> io::Result<()> {
+    const OWNER_ONLY: u32 = 0o700;
+    fs::create_dir_all(folder)?;
+    fs::set_permissions(folder, fs::Permissions::from_mode(OWNER_ONLY))
 }
 
 fn read(bytes: &[u8]) -> Result<Document, String> {

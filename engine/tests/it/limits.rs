@@ -131,6 +131,30 @@ async fn a_task_runs_as_the_user_that_its_app_names_and_owns_its_sandbox() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_task_of_another_user_cannot_read_what_other_apps_are_told() {
+    let marathon = enforcing().await;
+    let passable = fs::Permissions::from_mode(0o711);
+    fs::set_permissions(marathon.folder.path(), passable).expect("it is ours");
+    let mut other = sleeper("/other", 0);
+    other["env"] = json!({ "PASSWORD": "precious" });
+    marathon.run(other).await;
+    let mut app = sleeper("/a", 1);
+    let definitions = marathon.folder.path().join("revisions").join("*");
+    app["cmd"] = json!(format!(
+        "cat {} || echo refused; exec sleep 1000",
+        definitions.display()
+    ));
+    app["user"] = json!("nobody");
+    marathon.run(app).await;
+    let task = marathon.task_ids("/a").await.remove(0);
+
+    let told = marathon.sandbox_file(&task, "stdout").await;
+
+    assert_eq!(told, "refused\n");
+    marathon.engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_user_who_is_not_there_is_named() {
     let marathon = enforcing().await;
     let mut app = sleeper("/a", 1);
