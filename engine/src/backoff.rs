@@ -30,7 +30,9 @@ impl Backoff {
         let first = Duration::from_secs(u64::from(definition.backoff_seconds));
         let length = match self.delay {
             Some(delay) if now < delay.until + longest => {
-                delay.length.mul_f64(definition.backoff_factor.max(1.0))
+                let seconds = delay.length.as_secs_f64() * definition.backoff_factor.max(1.0);
+                // A factor may be anything that a float can hold: what is too long is the longest.
+                Duration::try_from_secs_f64(seconds).unwrap_or(longest)
             }
             Some(_) | None => first,
         };
@@ -71,6 +73,20 @@ impl Backoff {
 mod tests {
     use super::*;
     use crate::fixtures::definition;
+
+    #[test]
+    fn a_factor_beyond_all_bounds_leads_to_the_longest_delay() {
+        let mut app = definition();
+        app.backoff_seconds = 1;
+        app.backoff_factor = 1e308;
+        app.max_launch_delay_seconds = 5;
+        let now = Instant::now();
+
+        let twice = Backoff::default().after_end(&app, now).after_end(&app, now);
+
+        let length = twice.delay().map(|(length, _)| length);
+        assert_eq!(length, Some(Duration::from_secs(5)));
+    }
 
     #[test]
     fn each_end_waits_longer_up_to_the_longest_delay() {

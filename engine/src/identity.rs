@@ -46,7 +46,7 @@ impl AppId {
             mistakes.push("must not be root".to_owned());
             return mistakes;
         }
-        if self.0.len() > APP_ID_LENGTH_MAX {
+        if self.is_too_long() {
             mistakes.push(format!(
                 "must not be longer than {APP_ID_LENGTH_MAX} characters"
             ));
@@ -67,6 +67,12 @@ impl AppId {
             ));
         }
         mistakes
+    }
+
+    /// Returns whether the id is longer than any can be. What stands in it is not read then: each id there would begin
+    /// with all of this one.
+    pub(crate) fn is_too_long(&self) -> bool {
+        self.0.len() > APP_ID_LENGTH_MAX
     }
 
     /// Returns the id as text, with its leading slash.

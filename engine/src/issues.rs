@@ -5,7 +5,12 @@
 
 use serde_json::{Value, json};
 
-/// Every mistake found in one request body, in the order of discovery.
+/// How many paths are told, and how many mistakes of each: a body may hold millions, and whoever sent them learns no
+/// more from the last ones.
+const PATHS_MAX: usize = 1000;
+const ERRORS_OF_ONE_MAX: usize = 100;
+
+/// The mistakes found in one request body, in the order of discovery.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Issues {
     found: Vec<(String, Vec<String>)>,
@@ -20,10 +25,13 @@ impl Issues {
 
     /// Adds a mistake at a path such as `/healthChecks(0)/portIndex`; `/` is the whole object.
     pub(crate) fn add(&mut self, path: &str, error: impl Into<String>) {
-        let error = error.into();
+        if self.found.len() == PATHS_MAX {
+            return;
+        }
         match self.found.iter_mut().find(|(known, _)| known == path) {
-            Some((_, errors)) => errors.push(error),
-            None => self.found.push((path.to_owned(), vec![error])),
+            Some((_, errors)) if errors.len() == ERRORS_OF_ONE_MAX => {}
+            Some((_, errors)) => errors.push(error.into()),
+            None => self.found.push((path.to_owned(), vec![error.into()])),
         }
     }
 
@@ -100,6 +108,23 @@ mod tests {
                 ],
             })
         );
+    }
+
+    #[test]
+    fn a_body_full_of_mistakes_is_told_of_the_first_ones() {
+        let mut issues = Issues::new();
+        for index in 0..1_000_000 {
+            issues.add_wrong_type(&format!("/args({index})"), "jsstring");
+        }
+        for _ in 0..1_000_000 {
+            issues.add("/", "is odd");
+        }
+
+        let body = issues.body();
+
+        let details = body["details"].as_array().expect("a list");
+        assert_eq!(details.len(), PATHS_MAX);
+        assert_eq!(details[7]["path"], "/args(7)");
     }
 
     #[test]

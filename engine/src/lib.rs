@@ -70,6 +70,8 @@ mod events;
 mod fetch;
 #[cfg(test)]
 mod fixtures;
+#[cfg(test)]
+mod fuzz;
 mod groups;
 mod health;
 mod identity;

@@ -64,6 +64,8 @@ pub(crate) const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// The largest body of an admin request, in bytes.
 pub(crate) const ADMIN_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// The most mistakes in an admin request that are told.
+pub(crate) const ADMIN_PROBLEMS_MAX: usize = 100;
 /// An admin request must have arrived within this time.
 pub(crate) const ADMIN_READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest pool name or instance id, in bytes.

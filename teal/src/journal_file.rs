@@ -165,6 +165,9 @@ fn parse(line: &[u8]) -> Option<Entry> {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use teal_core::journal::Command;
@@ -173,7 +176,7 @@ mod tests {
         "green":{"revision":"/s","definition":{},"pending":{"kind":"none"}},"pools":[],"target":1,"floor":0,"room":1,
         "initial":1,"batch":1,"atomic_change":true,"dead":[],"notes":[],"settings":"#;
 
-    fn journal(folder: &Path) -> JournalFile {
+    pub(super) fn journal(folder: &Path) -> JournalFile {
         let settings = serde_json::to_string(&teal_core::settings::Settings::default()).unwrap();
         let plan: Plan = serde_json::from_str(&format!("{PLAN}{settings}}}")).unwrap();
         let mut journal = JournalFile::create(&folder.join("d.journal"), &plan, Moment(1)).unwrap();

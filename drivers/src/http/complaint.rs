@@ -7,6 +7,11 @@ use serde_json::{Map, Value};
 /// How many characters of an answer that is not JSON are repeated.
 const TEXT_CHARS_MAX: usize = 200;
 
+/// How many details are repeated, and how many characters of each. Places stand before each detail in them, so without
+/// limits a short answer could become a text that no memory holds.
+const DETAILS_MAX: usize = 100;
+const DETAIL_CHARS_MAX: usize = 1000;
+
 /// A complaint, flattened.
 #[derive(Debug, PartialEq, Eq, Default)]
 pub(super) struct Complaint {
@@ -71,7 +76,7 @@ fn id(deployment: &Value) -> Option<&str> {
 fn flatten(details: Option<&Value>) -> Vec<String> {
     match details {
         None | Some(Value::Null) => vec![],
-        Some(Value::Array(details)) => details.iter().flat_map(detail).collect(),
+        Some(Value::Array(details)) => details.iter().flat_map(detail).take(DETAILS_MAX).collect(),
         Some(one @ (Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_))) => {
             detail(one)
         }
@@ -80,22 +85,23 @@ fn flatten(details: Option<&Value>) -> Vec<String> {
 
 fn detail(detail: &Value) -> Vec<String> {
     if let Some(text) = detail.as_str() {
-        return vec![text.to_owned()];
+        return vec![beginning(text, DETAIL_CHARS_MAX)];
     }
     let text = |key: &str| detail.get(key).and_then(Value::as_str);
     let place = text("path")
         .or_else(|| text("attribute"))
         .unwrap_or_default();
+    let place = beginning(place, DETAIL_CHARS_MAX);
     let mut errors = flatten(detail.get("errors"));
     errors.extend(flatten(detail.get("error")));
     if errors.is_empty() {
-        return vec![detail.to_string()];
+        return vec![beginning(&detail.to_string(), DETAIL_CHARS_MAX)];
     }
     let at = |error: String| {
         if place.is_empty() || place == "/" {
             error
         } else {
-            format!("{place}: {error}")
+            beginning(&format!("{place}: {error}"), DETAIL_CHARS_MAX)
         }
     };
     errors.into_iter().map(at).collect()
@@ -107,12 +113,17 @@ fn plain(text: &str) -> Option<String> {
     if text.starts_with('<') {
         return Some("it answered with a page of HTML".to_owned());
     }
-    (!text.is_empty()).then(|| text.chars().take(TEXT_CHARS_MAX).collect())
+    (!text.is_empty()).then(|| beginning(&text, TEXT_CHARS_MAX))
+}
+
+fn beginning(text: &str, chars_max: usize) -> String {
+    text.chars().take(chars_max).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn details_are_flattened_in_every_shape() {
@@ -158,6 +169,23 @@ mod tests {
         assert_eq!(
             complaint.message.as_deref(),
             Some("it answered with a page of HTML")
+        );
+    }
+
+    #[test]
+    fn a_long_place_before_many_errors_stays_a_short_text() {
+        let errors = vec!["odd"; 10_000];
+        let place = "p".repeat(100_000);
+        let body = json!({ "details": [{ "path": place, "errors": errors }] });
+
+        let complaint = Complaint::read(body.to_string().as_bytes());
+
+        assert_eq!(complaint.details.len(), DETAILS_MAX);
+        assert!(
+            complaint
+                .details
+                .iter()
+                .all(|one| one.len() <= DETAIL_CHARS_MAX)
         );
     }
 

@@ -3,6 +3,7 @@
 mod canned;
 mod conformance;
 mod dcos;
+mod fuzz;
 mod gauges;
 mod http;
 mod marathon;

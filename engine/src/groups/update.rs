@@ -60,6 +60,9 @@ impl GroupUpdate {
             Some(id) => AppId::resolve(base, id),
         };
         check_id(&id, "/id", &mut issues);
+        if id.is_too_long() {
+            return Err(issues);
+        }
         let fields = FIELDS.iter().filter(|key| given(body, key).is_some());
         if fields.count() > 1 {
             refuse_aims(body, "", &mut issues);
@@ -163,6 +166,9 @@ fn read_child(parent: &AppId, value: &Value, path: &str, issues: &mut Issues) ->
     let id = AppId::resolve(parent, id);
     check_child(parent, &id, &id_path, issues);
     check_id(&id, &id_path, issues);
+    if id.is_too_long() {
+        return None;
+    }
     refuse_aims(body, path, issues);
     Some(read_group(id, body, path, issues))
 }
@@ -262,6 +268,21 @@ mod tests {
 
     use super::*;
     use crate::fixtures::fields;
+
+    #[test]
+    fn what_stands_in_a_group_whose_id_is_too_long_is_not_read() {
+        let long = "a".repeat(200);
+        let children = vec![json!({ "id": "b" }); 3];
+        let body = json!({ "id": long, "groups": children });
+        let nested = json!({ "groups": [body] });
+
+        for body in [body, nested] {
+            let issues = GroupUpdate::read(&AppId::root(), &fields(body)).expect_err("too long");
+            let told = issues.body().to_string();
+            assert!(told.contains("must not be longer than 180 characters"));
+            assert!(!told.contains("groups(0)/groups") && !told.contains("is not child"));
+        }
+    }
 
     #[test]
     fn ids_and_dependencies_are_relative_to_the_group_they_stand_in() {

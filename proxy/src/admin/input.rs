@@ -8,6 +8,19 @@ use serde_json::{Map, Value};
 use crate::limits;
 use crate::pool::{Change, Protocol};
 
+/// What is wrong, as sentences.
+#[derive(Debug, Default)]
+struct Problems(Vec<String>);
+
+impl Problems {
+    /// Adds a problem while there is room: a body may hold millions.
+    fn push(&mut self, problem: String) {
+        if self.0.len() < limits::ADMIN_PROBLEMS_MAX {
+            self.0.push(problem);
+        }
+    }
+}
+
 /// Returns whether `name` can name a pool or an instance.
 pub(super) fn is_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= limits::NAME_BYTES_MAX && !name.chars().any(char::is_control)
@@ -15,9 +28,9 @@ pub(super) fn is_name(name: &str) -> bool {
 
 /// Reads `{"listen": address or null, "protocol": "http" or "tcp"}`, both optional.
 pub(super) fn open(value: &Value) -> Result<(Option<SocketAddr>, Protocol), Vec<String>> {
-    let mut problems = Vec::new();
+    let mut problems = Problems::default();
     let Some(object) = object(value, &["listen", "protocol"], "the body", &mut problems) else {
-        return Err(problems);
+        return Err(problems.0);
     };
     let listen = match object.get("listen") {
         None | Some(Value::Null) => None,
@@ -31,19 +44,19 @@ pub(super) fn open(value: &Value) -> Result<(Option<SocketAddr>, Protocol), Vec<
             Protocol::Http
         }
     };
-    if problems.is_empty() {
+    if problems.0.is_empty() {
         Ok((listen, protocol))
     } else {
-        Err(problems)
+        Err(problems.0)
     }
 }
 
 /// Reads `{"admit": [{"instance", "address"}], "withdraw": [id], "forget": [id]}`, all optional.
 pub(super) fn change(value: &Value) -> Result<Change, Vec<String>> {
-    let mut problems = Vec::new();
+    let mut problems = Problems::default();
     let keys = ["admit", "withdraw", "forget"];
     let Some(object) = object(value, &keys, "the body", &mut problems) else {
-        return Err(problems);
+        return Err(problems.0);
     };
     let mut change = Change::default();
     for (index, item) in list(object, "admit", &mut problems).iter().enumerate() {
@@ -55,15 +68,15 @@ pub(super) fn change(value: &Value) -> Result<Change, Vec<String>> {
     change.withdraw = ids(object, "withdraw", &mut problems);
     change.forget = ids(object, "forget", &mut problems);
     contradictions(&change, &mut problems);
-    if problems.is_empty() {
+    if problems.0.is_empty() {
         Ok(change)
     } else {
-        Err(problems)
+        Err(problems.0)
     }
 }
 
 /// Refuses what would depend on the order in which the parts of one step are done.
-fn contradictions(change: &Change, problems: &mut Vec<String>) {
+fn contradictions(change: &Change, problems: &mut Problems) {
     let mut admitted = BTreeMap::new();
     for (instance, address) in &change.admit {
         let earlier = admitted.insert(instance, address);
@@ -80,7 +93,7 @@ fn contradictions(change: &Change, problems: &mut Vec<String>) {
     }
 }
 
-fn admitted(item: &Value, place: &str, problems: &mut Vec<String>) -> Option<(String, SocketAddr)> {
+fn admitted(item: &Value, place: &str, problems: &mut Problems) -> Option<(String, SocketAddr)> {
     let object = object(item, &["instance", "address"], place, problems)?;
     let instance = match object.get("instance") {
         Some(value) => id(value, &format!("{place}.instance"), problems),
@@ -99,7 +112,7 @@ fn admitted(item: &Value, place: &str, problems: &mut Vec<String>) -> Option<(St
     Some((instance?, address?))
 }
 
-fn endpoint_address(value: &Value, place: &str, problems: &mut Vec<String>) -> Option<SocketAddr> {
+fn endpoint_address(value: &Value, place: &str, problems: &mut Problems) -> Option<SocketAddr> {
     let address = address(value, place, problems)?;
     if address.port() == 0 || address.ip().is_unspecified() {
         problems.push(format!("{place}: {address} cannot be connected to"));
@@ -108,7 +121,7 @@ fn endpoint_address(value: &Value, place: &str, problems: &mut Vec<String>) -> O
     Some(address)
 }
 
-fn address(value: &Value, place: &str, problems: &mut Vec<String>) -> Option<SocketAddr> {
+fn address(value: &Value, place: &str, problems: &mut Problems) -> Option<SocketAddr> {
     let address = value.as_str().and_then(|text| text.parse().ok());
     if address.is_none() {
         problems.push(format!(
@@ -118,14 +131,14 @@ fn address(value: &Value, place: &str, problems: &mut Vec<String>) -> Option<Soc
     address
 }
 
-fn ids(object: &Map<String, Value>, key: &str, problems: &mut Vec<String>) -> Vec<String> {
+fn ids(object: &Map<String, Value>, key: &str, problems: &mut Problems) -> Vec<String> {
     let items = list(object, key, problems).iter().enumerate();
     items
         .filter_map(|(index, item)| id(item, &format!("{key}[{index}]"), problems))
         .collect()
 }
 
-fn id(value: &Value, place: &str, problems: &mut Vec<String>) -> Option<String> {
+fn id(value: &Value, place: &str, problems: &mut Problems) -> Option<String> {
     match value.as_str().filter(|id| is_name(id)) {
         Some(id) => Some(id.to_owned()),
         None => {
@@ -138,7 +151,7 @@ fn id(value: &Value, place: &str, problems: &mut Vec<String>) -> Option<String> 
     }
 }
 
-fn list<'v>(object: &'v Map<String, Value>, key: &str, problems: &mut Vec<String>) -> &'v [Value] {
+fn list<'v>(object: &'v Map<String, Value>, key: &str, problems: &mut Problems) -> &'v [Value] {
     match object.get(key).map(|value| (value, value.as_array())) {
         None => &[],
         Some((_, Some(items))) => items,
@@ -154,7 +167,7 @@ fn object<'v>(
     value: &'v Value,
     keys: &[&str],
     place: &str,
-    problems: &mut Vec<String>,
+    problems: &mut Problems,
 ) -> Option<&'v Map<String, Value>> {
     let Some(object) = value.as_object() else {
         problems.push(format!("{place} must be an object"));

@@ -3,6 +3,7 @@
 mod admin;
 mod change;
 mod framing;
+mod fuzz;
 mod keep_alive;
 mod limits;
 mod restart;

@@ -225,7 +225,8 @@ impl App {
 
     /// Returns the app as a revision, or why its answer cannot be trusted.
     pub(super) fn sighting(&self, clock: &Clock) -> Result<RevisionSighting, String> {
-        let told = self.tasks_running.unwrap_or(0) + self.tasks_staged.unwrap_or(0);
+        let counts = [self.tasks_running, self.tasks_staged];
+        let told: u64 = counts.into_iter().flatten().map(u64::from).sum();
         if self.tasks.is_none() && told > 0 {
             return Err(format!(
                 "{} lists no tasks and counts {told} of them",

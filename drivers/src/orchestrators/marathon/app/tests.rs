@@ -33,6 +33,17 @@ fn a_states_phase_is_what_the_instance_is_in() {
 }
 
 #[test]
+fn counts_that_cannot_be_added_up_in_32_bits_are_counts_all_the_same() {
+    let app =
+        json!({ "id": "/a", "instances": 1, "tasksRunning": u32::MAX, "tasksStaged": u32::MAX });
+    let app = App::read(app).expect("it is an app");
+
+    let why = app.sighting(&CLOCK).expect_err("it lists no tasks");
+
+    assert!(why.contains("8589934590"), "{why}");
+}
+
+#[test]
 fn a_task_without_a_state_runs_once_it_has_started() {
     let seen = sight(json!({ "id": "t", "startedAt": "2014-03-01T23:29:30.158Z" }));
 
