@@ -186,7 +186,7 @@ impl InstanceAction {
         }
     }
 
-    fn key(&self) -> String {
+    pub(crate) fn key(&self) -> String {
         match self {
             Self::Create { revision, .. } => format!("create {revision}"),
             Self::Scale {

@@ -3,6 +3,7 @@
 //! It is level-triggered: it looks at what is, never at what happened. Going back is the same round with the roles
 //! swapped; [`sides`] holds that swap. Read [`round`] for the actions and [`wait`] for what is waited for and until when.
 
+mod kill;
 mod round;
 mod sides;
 mod wait;
@@ -229,7 +230,9 @@ impl Sides<'_> {
         let outgoing_is_gone = self.seen.revision(self.outgoing_role()).is_none();
         let clean = !self.seen.strays.iter().any(|stray| self.is_ours(stray));
         let owed = self.plan.owed(self.incoming_role()) as usize;
-        outgoing_is_gone && clean && self.incoming_capacity() >= owed
+        let quiet = self.is_created_by().is_none();
+        let serving = self.incoming().filter(|one| self.is_certain(one)).count();
+        outgoing_is_gone && clean && quiet && serving >= owed
     }
 
     fn outcome(&self) -> Outcome {

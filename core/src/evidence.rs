@@ -32,6 +32,9 @@ const GAPS_MAX: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Held {
     healthy_since: Option<Moment>,
+    /// Since when the orchestrator itself told, at the last look.
+    told: Option<Moment>,
+    looked_at: Moment,
     unhealthy_since: Option<Moment>,
     stopping_since: Option<Moment>,
     out_since: Option<Moment>,
@@ -51,11 +54,11 @@ impl Evidence {
 
     /// Joins one look with what was known, and returns the facts to decide on.
     pub fn absorb(&mut self, plan: &Plan, sighting: Sighting) -> Observation {
-        let at = sighting.at;
+        let (began, at) = (sighting.began, sighting.at);
         let (revisions, pools) = match (sighting.revisions, sighting.pools) {
             (Ok(revisions), Ok(pools)) => (revisions, pools),
-            (Err(reason), _) => return self.go_blind(at, System::Orchestrator, reason),
-            (_, Err(reason)) => return self.go_blind(at, System::Balancer, reason),
+            (Err(reason), _) => return self.go_blind((began, at), System::Orchestrator, reason),
+            (_, Err(reason)) => return self.go_blind((began, at), System::Balancer, reason),
         };
         if let Some(from) = self.blind_since.take() {
             self.gaps.push(Gap { from, to: at });
@@ -78,8 +81,10 @@ impl Evidence {
         let green = join(Role::Green);
         self.known.extend(self.instances.keys().cloned());
         let strays = self.strays(&pools);
+        self.forget_the_gone(&strays);
         let pools = pools.into_iter().map(|pool| pool.id).collect();
         Observation {
+            began,
             at,
             blind: None,
             sighted_since,
@@ -91,7 +96,12 @@ impl Evidence {
         }
     }
 
-    fn go_blind(&mut self, at: Moment, system: System, reason: String) -> Observation {
+    fn go_blind(
+        &mut self,
+        (began, at): (Moment, Moment),
+        system: System,
+        reason: String,
+    ) -> Observation {
         let since = *self.blind_since.get_or_insert(at);
         self.instances.clear();
         let blind = Some(Blindness {
@@ -100,6 +110,7 @@ impl Evidence {
             since,
         });
         Observation {
+            began,
             at,
             blind,
             ..Observation::default()
@@ -158,6 +169,14 @@ impl Evidence {
 }
 
 impl Evidence {
+    /// What is gone and listed in no pool never comes back: ids belong to incarnations.
+    fn forget_the_gone(&mut self, strays: &[Stray]) {
+        let instances = &self.instances;
+        let is_listed = |id: &InstanceId| strays.iter().any(|stray| stray.instance == *id);
+        self.known
+            .retain(|id| instances.contains_key(id) || is_listed(id));
+    }
+
     /// Pool entries that belong to no instance of BLUE or GREEN.
     fn strays(&self, pools: &[PoolSighting]) -> Vec<Stray> {
         let mut strays = Vec::new();
@@ -215,7 +234,9 @@ impl Look<'_> {
     ) -> (Instance, Held) {
         let health = self.health(role, checked, seen);
         let well = health == Health::Healthy && seen.phase == Phase::Running && seen.current;
-        held.healthy_since = well.then(|| self.since(held.healthy_since, seen.healthy_since));
+        held.healthy_since = well.then(|| self.since(&held, seen.healthy_since));
+        held.told = seen.healthy_since.filter(|_| well);
+        held.looked_at = self.at;
         held.unhealthy_since =
             (health == Health::Unhealthy).then(|| held.unhealthy_since.unwrap_or(self.at));
         held.stopping_since =
@@ -253,9 +274,12 @@ impl Look<'_> {
         seen.health
     }
 
-    /// The earlier of what we and what the orchestrator saw without a break, never after this look.
-    fn since(&self, ours: Option<Moment>, theirs: Option<Moment>) -> Moment {
-        let ours = ours.unwrap_or(self.at);
+    /// The earlier of what we and what the orchestrator saw without a break, never after this look. An orchestrator that
+    /// told and tells no more, or tells of a moment after our last look, has seen a failure between two of our looks.
+    fn since(&self, held: &Held, theirs: Option<Moment>) -> Moment {
+        let is_new = |told| theirs.is_none_or(|theirs| theirs > held.looked_at.max(told));
+        let broke = held.told.is_some_and(is_new);
+        let ours = held.healthy_since.filter(|_| !broke).unwrap_or(self.at);
         theirs.map_or(ours, |theirs| theirs.min(ours)).min(self.at)
     }
 
@@ -264,25 +288,14 @@ impl Look<'_> {
         let Some(endpoints) = self.endpoints.get(&seen.id) else {
             return (Traffic::Out, Some(0));
         };
-        let required = self.required_pools(role, seen);
+        let required = self.plan.pools_of(role, &seen.addresses).count();
         let traffic = match (endpoints.serving, endpoints.draining) {
             (0, _) => Traffic::Draining,
             (serving, 0) if serving >= required => Traffic::Serving,
             (_, _) => Traffic::Partly,
         };
-        (traffic, endpoints.in_flight.iter().copied().sum())
-    }
-
-    /// In how many pools it has to be to serve: those that it has a port for, and for BLUE those that it was deployed
-    /// with.
-    fn required_pools(&self, role: Role, seen: &InstanceSighting) -> usize {
-        let pools = &self.plan.pools;
-        let any_existed = pools.iter().any(|pool| pool.existed);
-        let required = |pool: &&crate::plan::PoolPlan| {
-            seen.addresses.at(pool.port_index).is_some()
-                && (role == Role::Green || pool.existed || !any_existed)
-        };
-        pools.iter().filter(required).count()
+        let both = |sum: u64, one: &Option<u64>| Some(sum.saturating_add((*one)?));
+        (traffic, endpoints.in_flight.iter().try_fold(0, both))
     }
 
     fn reading(&self, role: Role, id: &InstanceId) -> Pending {
@@ -301,7 +314,7 @@ impl Look<'_> {
     /// A sample older than a few intervals says nothing about this moment. One that waited for a slower gauge beside
     /// it (a reading may take a second) still does.
     fn freshness(&self) -> Span {
-        Span(self.plan.settings.drain_interval.0 * 5).max(Span::seconds(2))
+        (self.plan.settings.drain_interval * 5).max(Span::seconds(2))
     }
 
     /// Zero reads count once per interval, so that quick looks do not make evidence out of one instant; anything else

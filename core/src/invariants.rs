@@ -4,10 +4,10 @@
 use crate::action::{Action, InstanceAction, KillReason, PoolAction, Victim};
 use crate::decide::{Decision, Then};
 use crate::journal::{Outcome, State};
-use crate::name::{InstanceId, Role};
+use crate::name::{InstanceId, PoolId, Role};
 use crate::observation::{EndpointState, Instance, Observation, Pending, Phase, Stray, Traffic};
-use crate::plan::Plan;
-use crate::time::Moment;
+use crate::plan::{ON_ITS_WAY, Plan};
+use crate::time::{Moment, Span};
 
 /// A broken promise.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -75,18 +75,30 @@ impl Case<'_> {
         })
     }
 
-    /// P1: the healthy, serving instances after all pool changes are no fewer than the floor, or than before.
+    /// P1: the healthy, serving instances after all pool changes are no fewer than the floor, or than before. One that was
+    /// told to leave just now may be gone, whatever is seen: it is not counted, and makes no other one spare.
     fn capacity(&self, actions: &[Action]) -> Checked {
         let before = self.seen.capacity();
-        let leaving = self
-            .seen
-            .all_instances()
-            .filter(|one| one.is_capacity() && withdraws(actions, &one.id));
+        let leaves = |one: &&Instance| withdraws(actions, &one.id);
+        let all = || self.seen.all_instances();
+        let is_over = |at: &Moment| *at + ON_ITS_WAY <= self.seen.began;
+        let stays = |one: &&Instance| {
+            let unsure = self.state.unsure_leaves.get(&one.id);
+            let admitted = self.state.admitted.get(&one.id);
+            let has_left =
+                |at: &Moment| one.out_since.is_some() || admitted.is_some_and(|later| later > at);
+            let mut told = self.state.leaves.get(&one.id).into_iter();
+            unsure.is_none_or(is_over) && told.all(|at| is_over(at) || has_left(at))
+        };
+        if !all().filter(leaves).any(Instance::is_capacity) {
+            return Ok(());
+        }
         let together = self.plan.atomic_change && self.plan.pools.len() == 1;
-        let entering = self.seen.all_instances().filter(|one| {
-            together && one.is_well() && !one.is_capacity() && admits(actions, &one.id)
-        });
-        let after = (before + entering.count()).saturating_sub(leaving.count());
+        let enters = |one: &Instance| together && one.is_well() && admits(actions, &one.id);
+        let after = all()
+            .filter(|one| (one.is_capacity() && !leaves(one)) || enters(one))
+            .filter(stays)
+            .count();
         let floor = (self.plan.floor(self.incoming()) as usize).min(before);
         ensure(after >= floor, "P1 capacity", || {
             format!(
@@ -110,10 +122,10 @@ impl Case<'_> {
     fn action(&self, action: &Action) -> Checked {
         match action {
             Action::Pool(PoolAction::Change {
+                pool,
                 admit,
                 withdraw,
                 forget,
-                ..
             }) => {
                 admit
                     .iter()
@@ -125,11 +137,14 @@ impl Case<'_> {
                     .filter(|member| green(&member.instance))
                     .count();
                 self.order(withdraw, entering)?;
-                forget.iter().try_for_each(|id| self.may_forget(id))
+                forget.iter().try_for_each(|id| self.may_forget(pool, id))
             }
-            Action::Instance(InstanceAction::Kill { victims, role, .. }) => victims
-                .iter()
-                .try_for_each(|victim| self.may_stop(*role, victim)),
+            Action::Instance(InstanceAction::Kill { victims, role, .. }) => {
+                self.keeps_the_rest(*role, victims)?;
+                victims
+                    .iter()
+                    .try_for_each(|victim| self.may_stop(*role, victim))
+            }
             Action::Instance(InstanceAction::Remove { role, .. }) => {
                 let empty = self.seen.instances(*role).next().is_none();
                 ensure(empty, "P2 no blind kill", || {
@@ -154,16 +169,19 @@ impl Case<'_> {
 
     /// P9 and P1: only an entry of this deployment's whose instance is gone is forgotten, and none that gets requests
     /// while nothing else would.
-    fn may_forget(&self, id: &InstanceId) -> Checked {
-        let stray = self.seen.strays.iter().find(|stray| stray.instance == *id);
+    fn may_forget(&self, pool: &PoolId, id: &InstanceId) -> Checked {
+        let entries = || {
+            let strays = self.seen.strays.iter();
+            strays.filter(|stray| stray.pool == *pool && stray.instance == *id)
+        };
         let ours = |stray: &Stray| {
             stray.known || self.state.served.contains(id) || self.plan.dead.contains(id)
         };
-        let gone = self.instance(id).is_none() && stray.is_some_and(ours);
+        let gone = self.instance(id).is_none() && entries().any(ours);
         ensure(gone, "P9 nothing left", || {
             format!("{id} would be forgotten and is not ours, or alive")
         })?;
-        let serving = stray.is_some_and(|stray| stray.state == EndpointState::Serving);
+        let serving = entries().any(|stray| stray.state == EndpointState::Serving);
         let safe = !serving || self.seen.capacity() > 0 || self.plan.target(self.incoming()) == 0;
         ensure(safe, "P1 capacity", || {
             format!("forgetting {id} would leave a pool with nothing that serves")
@@ -178,7 +196,8 @@ impl Case<'_> {
         }
     }
 
-    /// P4, first half: nothing enters before it has been healthy for `min_healthy_time`.
+    /// P4, first half: nothing enters before it has been healthy for `min_healthy_time`. P2: nor while a word that got
+    /// no answer may yet stop it.
     fn may_enter(&self, id: &InstanceId) -> Checked {
         let settle = self.plan.settings.min_healthy_time;
         let settled = self.instance(id).is_some_and(|one| {
@@ -189,6 +208,18 @@ impl Case<'_> {
         });
         ensure(settled, "P4 order", || {
             format!("{id} would enter the pool before it is settled")
+        })?;
+        let of = |role: &Role| self.seen.instances(*role).any(|one| one.id == *id);
+        let role = [Role::Blue, Role::Green].into_iter().find(of);
+        let revision = role.and_then(|role| Some((self.seen.revision(role)?, role)));
+        let shrinks = revision.is_some_and(|(revision, role)| {
+            self.on_its_way(role)
+                .is_some_and(|instances| instances < revision.wanted)
+        });
+        let emptied = role.and_then(|role| self.state.emptied.get(&role));
+        let stops = emptied.is_some_and(|at| *at + ON_ITS_WAY > self.seen.began);
+        ensure(!shrinks && !stops, "P2 no blind kill", || {
+            format!("{id} would enter the pool, and its revision may become smaller any moment")
         })
     }
 
@@ -268,6 +299,26 @@ impl Case<'_> {
         }
     }
 
+    /// P2: a kill does not make the revision smaller than what goes on running, of which its orchestrator would then stop
+    /// some of its own choice.
+    fn keeps_the_rest(&self, role: Role, victims: &[Victim]) -> Checked {
+        let runs = |one: &&Instance| {
+            let told = self.state.killed.contains_key(&one.id);
+            matches!(one.phase, Phase::Starting | Phase::Running) && !told
+        };
+        let named = |one: &Instance| victims.iter().any(|victim| victim.instance == one.id);
+        let running = self.seen.instances(role).filter(runs);
+        let staying = running.filter(|one| !named(one)).count();
+        let wanted = self
+            .seen
+            .revision(role)
+            .map_or(0, |revision| revision.wanted);
+        let left = (wanted as usize).saturating_sub(victims.len());
+        ensure(staying <= left, "P2 no blind kill", || {
+            format!("{staying} {role} would go on running, and {left} be wanted")
+        })
+    }
+
     /// Going forward, BLUE is needed until teal took it out for a GREEN that serves, and all of it for the bake.
     fn is_needed(&self, one: &Instance) -> bool {
         let leaving = self.state.withdrawn.contains_key(&one.id)
@@ -278,7 +329,8 @@ impl Case<'_> {
             .instances(Role::Green)
             .filter(|one| one.is_capacity())
             .count();
-        let spare = green > 0 && self.seen.capacity() >= self.plan.floor as usize;
+        let floor = self.plan.floor(self.incoming()) as usize;
+        let spare = green > 0 && self.seen.capacity() >= floor;
         let blue = self
             .seen
             .instances(Role::Blue)
@@ -290,11 +342,11 @@ impl Case<'_> {
         let warm = self
             .state
             .bake_began
-            .is_some_and(|began| began + keep > self.now);
+            .is_some_and(|began| keep > Span::ZERO && began + keep > self.now);
         (!leaving && !spare) || (warm && !self.state.bake_ended)
     }
 
-    /// Scaling never stops anything that exists.
+    /// P2: scaling never stops anything that exists, now or when an unanswered word of another size arrives after it.
     fn scale(&self, role: Role, instances: u32) -> Checked {
         let existing = self.seen.instances(role).count();
         let wanted = self
@@ -304,7 +356,19 @@ impl Case<'_> {
         let stops = instances < wanted && existing > instances as usize;
         ensure(!stops, "P2 no blind kill", || {
             format!("scaling {role} to {instances} would stop some of {existing}")
+        })?;
+        let undone = self
+            .on_its_way(role)
+            .is_some_and(|other| other != instances);
+        ensure(!undone, "P2 no blind kill", || {
+            format!("scaling {role} to {instances} while another size is on its way")
         })
+    }
+
+    /// The size that a revision may still get, or may have got since it was seen, by a word that got no answer.
+    fn on_its_way(&self, role: Role) -> Option<u32> {
+        let (instances, missed) = self.state.unsure_scales.get(&role)?;
+        (*missed + ON_ITS_WAY > self.seen.began).then_some(*instances)
     }
 
     fn finish(&self, outcome: &Outcome) -> Checked {

@@ -157,6 +157,8 @@ pub struct PendingSighting {
 /// Everything the drivers saw in one look, or why they saw nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sighting {
+    /// When the look began: nothing that it shows is older.
+    pub began: Moment,
     /// When the look ended.
     pub at: Moment,
     /// The revisions that exist, by role; or why the orchestrator could not be asked.
@@ -209,6 +211,8 @@ pub struct Gap {
 /// The facts that a decision is made on.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Observation {
+    /// When the look began: nothing that it shows is older.
+    pub began: Moment,
     /// When the look ended.
     pub at: Moment,
     /// What could not be seen, if anything: then the rest says nothing.
@@ -254,8 +258,8 @@ impl Observation {
     /// Returns how much of the time since a moment this process could not see.
     #[must_use]
     pub fn unseen_since(&self, moment: Moment) -> Span {
-        let unseen = |gap: &Gap| gap.to.since(gap.from.max(moment)).0;
-        Span(self.gaps.iter().map(unseen).sum())
+        let unseen = |gap: &Gap| gap.to.since(gap.from.max(moment));
+        self.gaps.iter().map(unseen).sum()
     }
 
     /// Returns how many instances are healthy and get new requests, in both roles: what P1 counts.

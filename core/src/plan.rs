@@ -8,7 +8,7 @@ pub use make::{BalancerAbilities, Found, FoundPool, Request, make};
 pub use outline::{Outline, Step};
 
 use crate::definition::PendingSource;
-use crate::name::{DeploymentId, InstanceId, PoolId, RevisionId, Role, ServiceName};
+use crate::name::{Addresses, DeploymentId, InstanceId, PoolId, RevisionId, Role, ServiceName};
 use crate::settings::Settings;
 use crate::time::{Moment, Span};
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,10 @@ pub const BLIND_DEADLINE: Span = Span::minutes(5);
 pub const KILL_DEADLINE: Span = Span::minutes(5);
 /// How long an action may stay without effect, or a lock of somebody else in the way, before teal gives up on it.
 pub const EFFECT_DEADLINE: Span = Span::minutes(5);
+/// How long a change that got no answer may still take to come about.
+pub(crate) const ON_ITS_WAY: Span = Span::seconds(5);
+/// How long a change that was answered, and whose effect has been seen, may still come about once more.
+pub(crate) const ONCE_MORE: Span = Span::seconds(1);
 
 /// A deployment's plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -70,7 +74,7 @@ pub struct BluePlan {
     pub definition: Value,
     /// How many instances it is to have again after a rollback: its live count when the deployment began.
     pub instances: u32,
-    /// How many of them were not known to be sick then: more a rollback cannot bring back.
+    /// How many of them were not known to be sick then: more a rollback cannot bring back. None when none of it served.
     pub well: u32,
     /// Its instances that were in the pool when the deployment began.
     pub serving: BTreeSet<InstanceId>,
@@ -139,7 +143,6 @@ impl Plan {
         match (role, &self.blue) {
             (Role::Green, _) => self.target,
             (Role::Blue, None) => 0,
-            (Role::Blue, Some(blue)) if blue.serving.is_empty() => 0,
             (Role::Blue, Some(blue)) => blue.instances.min(blue.well),
         }
     }
@@ -148,6 +151,20 @@ impl Plan {
     #[must_use]
     pub fn floor(&self, incoming: Role) -> u32 {
         self.floor.min(self.target(incoming))
+    }
+
+    /// Returns the pools that an instance of a role serves in: those that it has a port for, and for BLUE, of these, those
+    /// that it was deployed with. The pools come from GREEN's definition, so BLUE may have fewer ports.
+    pub(crate) fn pools_of<'a>(
+        &'a self,
+        role: Role,
+        addresses: &'a Addresses,
+    ) -> impl Iterator<Item = &'a PoolPlan> {
+        let any_existed = self.pools.iter().any(|pool| pool.existed);
+        self.pools.iter().filter(move |pool| {
+            addresses.at(pool.port_index).is_some()
+                && (role == Role::Green || pool.existed || !any_existed)
+        })
     }
 
     /// Returns where a role's pending operations are read.

@@ -48,9 +48,13 @@ impl fmt::Display for Problem {
 /// Returns the known name nearest to `written`, if any is near enough to be meant.
 #[must_use]
 pub fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (written.chars().count() / 3).max(2);
+    let length = written.chars().count();
+    let limit = (length / 3).max(2);
+    // Every character that one name has more is an edit: what is far too long need not be looked at.
+    let may_be_near = |name: &&str| name.chars().count().abs_diff(length) <= limit;
     known
         .into_iter()
+        .filter(may_be_near)
         .map(|name| {
             (
                 distance(&written.to_lowercase(), &name.to_lowercase()),

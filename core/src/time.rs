@@ -1,8 +1,10 @@
-//! Points in time and lengths of time, both in whole milliseconds, both fit for a journal.
+//! Points in time and lengths of time, both in whole milliseconds, both fit for a journal. They come from people and
+//! from other systems, so no calculation with them overflows: what is too long is the longest that can be told.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
-use std::ops::{Add, Sub};
+use std::iter::Sum;
+use std::ops::{Add, Mul, Sub};
 use std::str::FromStr;
 
 /// A point in time: milliseconds since the Unix epoch, UTC.
@@ -29,13 +31,13 @@ impl Span {
     /// Returns a span of this many seconds.
     #[must_use]
     pub const fn seconds(seconds: u64) -> Self {
-        Self(seconds * 1000)
+        Self(seconds.saturating_mul(1000))
     }
 
     /// Returns a span of this many minutes.
     #[must_use]
     pub const fn minutes(minutes: u64) -> Self {
-        Self(minutes * 60_000)
+        Self(minutes.saturating_mul(60_000))
     }
 
     /// Returns the span as the standard library's duration.
@@ -57,6 +59,19 @@ impl Add for Span {
     type Output = Self;
     fn add(self, span: Self) -> Self {
         Self(self.0.saturating_add(span.0))
+    }
+}
+
+impl Mul<u64> for Span {
+    type Output = Self;
+    fn mul(self, times: u64) -> Self {
+        Self(self.0.saturating_mul(times))
+    }
+}
+
+impl Sum for Span {
+    fn sum<I: Iterator<Item = Self>>(spans: I) -> Self {
+        spans.fold(Self::ZERO, Add::add)
     }
 }
 

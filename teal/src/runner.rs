@@ -1,5 +1,7 @@
 //! Observe → decide → write the intent → act → write the result → again. There is no rule of deployment in here.
 
+#[cfg(test)]
+mod crash;
 mod look;
 #[cfg(test)]
 mod simulation;

@@ -2,17 +2,12 @@
 //! batch → remove what is empty. Each step looks only at what is seen, so the round can be entered anywhere.
 
 use super::sides::Sides;
-use crate::action::{Action, InstanceAction, KillReason, Lock, Mark, Member, PoolAction, Victim};
+use crate::action::{Action, InstanceAction, Lock, Mark, Member, PoolAction};
 use crate::name::{InstanceId, Role};
 use crate::observation::{EndpointState, Instance, Phase, Traffic};
 use crate::plan::PoolPlan;
 use crate::settings::{Gate, OnDrainDeadline};
-use crate::time::Span;
 use serde_json::{Value, json};
-
-/// An instance that was told to stop and is still there is told again after this long; until then a word that got lost
-/// may still arrive. A call is given up after as long.
-const KILL_AGAIN: Span = Span::seconds(30);
 
 impl Sides<'_> {
     /// Returns what the round asks for at this moment, in the order to do it.
@@ -46,7 +41,10 @@ impl Sides<'_> {
     fn marks(&self) -> Vec<Action> {
         let mut marks = Vec::new();
         let reached = |gate| self.state.gate.is_some_and(|(at, _)| at == gate);
-        if self.needs_gate(Gate::Shift) && !reached(Gate::Shift) && self.is_first_batch_settled() {
+        // Once GREEN serves there is nothing left to wait for before it does.
+        let serves = self.is_shifted() || self.incoming().any(Instance::is_in_pool);
+        let is_first = !serves && self.needs_gate(Gate::Shift) && !reached(Gate::Shift);
+        if is_first && self.is_first_batch_settled() {
             marks.push(Mark::GateReached { gate: Gate::Shift });
         }
         if !self.state.is_back() && self.outgoing().next().is_some() && self.is_shifted() {
@@ -115,30 +113,55 @@ impl Sides<'_> {
     }
 
     /// Entries of ours whose instances are gone. One that still gets requests stays while nothing else serves: a pool is
-    /// never emptied on the word that nothing exists, which is also what a wrong address would say.
+    /// never emptied on the word that nothing exists, which is also what a wrong address would say. All entries of an
+    /// instance go together, so they are harmless together.
     fn forgettable(&self, pool: &PoolPlan) -> Vec<InstanceId> {
         let may_empty = self.seen.capacity() > 0 || self.plan.target(self.incoming_role()) == 0;
-        let gone = self.seen.strays.iter().filter(|stray| {
-            let harmless = may_empty || stray.state == EndpointState::Draining;
-            stray.pool == pool.id && self.is_ours(stray) && harmless
-        });
-        gone.map(|stray| stray.instance.clone()).collect()
+        let listed = || {
+            let strays = self.seen.strays.iter();
+            strays.filter(|stray| stray.pool == pool.id)
+        };
+        let serves = |id: &InstanceId| {
+            listed().any(|other| other.instance == *id && other.state == EndpointState::Serving)
+        };
+        listed()
+            .filter(|stray| self.is_ours(stray) && (may_empty || !serves(&stray.instance)))
+            .map(|stray| stray.instance.clone())
+            .collect()
     }
 
-    /// Settled incoming instances; and, forward, outgoing ones that are needed to keep the floor.
-    fn admissible(&self) -> Vec<&Instance> {
-        let may_enter = |one: &&Instance| {
-            self.is_settled(one) && one.traffic != Traffic::Serving && !self.is_killed(one)
+    /// Whether an instance can be reached where it has to serve: a GREEN in all pools, or it replaces nothing; a BLUE in
+    /// those that it has ports for, which are those that it served in.
+    fn is_reachable(&self, role: Role, one: &Instance) -> bool {
+        let pools = self.plan.pools_of(role, &one.addresses).count();
+        match role {
+            Role::Green => pools == self.plan.pools.len(),
+            Role::Blue => pools > 0,
+        }
+    }
+
+    /// Settled incoming instances; and, forward, outgoing ones that are needed to keep the floor. One that cannot be
+    /// reached cannot enter.
+    pub(super) fn admissible(&self) -> Vec<&Instance> {
+        let may_enter = |role: Role, one: &Instance| {
+            self.is_settled(one)
+                && one.traffic != Traffic::Serving
+                && !self.is_killed(one)
+                && self.is_reachable(role, one)
         };
         let mut admit: Vec<&Instance> = Vec::new();
-        if self.may_shift() {
-            admit.extend(self.incoming().filter(may_enter));
+        let (incoming, outgoing) = (self.incoming_role(), self.outgoing_role());
+        if self.may_shift() && !self.may_lose_any(incoming) {
+            admit.extend(self.incoming().filter(|one| may_enter(incoming, one)));
         }
-        if !self.state.is_back() {
+        if !self.state.is_back() && !self.may_lose_any(outgoing) {
             let missing = self
                 .floor()
                 .saturating_sub(self.seen.capacity() + admit.len());
-            let mut spare: Vec<&Instance> = self.outgoing().filter(may_enter).collect();
+            let mut spare: Vec<&Instance> = self
+                .outgoing()
+                .filter(|one| may_enter(outgoing, one))
+                .collect();
             spare.sort_by_key(|one| self.state.withdrawn.contains_key(&one.id));
             admit.extend(spare.into_iter().take(missing));
         }
@@ -161,39 +184,48 @@ impl Sides<'_> {
     fn withdrawable(&self, admit: &[&Instance]) -> Vec<InstanceId> {
         let mut leave: Vec<InstanceId> = self.dying_in_pool();
         let together = self.plan.atomic_change && self.plan.pools.len() == 1;
-        let entering = if together { admit.len() } else { 0 };
         let incoming_entering = admit
             .iter()
             .filter(|one| self.incoming().any(|i| i.id == one.id))
             .count();
         let incoming = self.incoming_capacity() + if together { incoming_entering } else { 0 };
-        let mut spare = (self.seen.capacity() + entering).saturating_sub(self.floor());
+        let stays = |one: &Instance| self.leaves_by(one).is_none();
+        let is_entering = |one: &Instance| admit.iter().any(|entering| entering.id == one.id);
+        let enters = |one: &&Instance| together && is_entering(one);
+        let serves = |one: &&Instance| one.is_capacity() || enters(one);
+        let all = || self.seen.all_instances();
+        let certain = all().filter(serves).filter(|one| stays(one)).count();
+        let keeps_floor = certain >= self.floor();
+        let mut spare = certain.saturating_sub(self.floor());
         let mut may_go = self.replaced(incoming).min(self.batch_left());
-        let mut left_in_pool = self
-            .seen
-            .all_instances()
-            .filter(|one| one.is_in_pool())
-            .count()
-            + entering;
+        let in_pool = |one: &&Instance| one.is_in_pool() || enters(one);
+        let mut left_in_pool = all().filter(in_pool).filter(|one| stays(one)).count();
         let mut candidates: Vec<&Instance> = self
             .outgoing()
-            .filter(|one| one.is_in_pool() && !leave.contains(&one.id))
-            .filter(|one| !admit.iter().any(|entering| entering.id == one.id))
+            .filter(|one| one.is_in_pool() && !leave.contains(&one.id) && !is_entering(one))
             .collect();
-        candidates.sort_by_key(|one| (one.is_capacity(), one.id.clone()));
+        let is_told = |one: &Instance| self.state.withdrawn.contains_key(&one.id);
+        candidates
+            .sort_by_key(|one| (stays(one), !is_told(one), one.is_capacity(), one.id.clone()));
         for one in candidates {
             let never_empty = left_in_pool > 1 || self.plan.target(self.incoming_role()) == 0;
-            let allowed = if one.is_capacity() {
-                spare > 0
-            } else {
-                never_empty
+            let allowed = match (stays(one), one.is_capacity()) {
+                (false, _) => keeps_floor,
+                (true, true) => spare > 0,
+                (true, false) => never_empty,
             };
-            if may_go == 0 || !allowed {
+            if may_go == 0 {
+                break;
+            }
+            // It takes its turn: one that was told to leave goes whether or not it is told again.
+            may_go -= usize::from(allowed || !stays(one));
+            if !allowed {
                 continue;
             }
-            spare -= usize::from(one.is_capacity());
-            may_go -= 1;
-            left_in_pool = left_in_pool.saturating_sub(1);
+            if stays(one) {
+                spare = spare.saturating_sub(usize::from(one.is_capacity()));
+                left_in_pool = left_in_pool.saturating_sub(1);
+            }
             leave.push(one.id.clone());
         }
         leave
@@ -238,90 +270,15 @@ impl Sides<'_> {
         (self.plan.batch as usize).saturating_sub(self.draining().count())
     }
 
-    // ---- instances ---------------------------------------------------------------------------------------------
-
-    /// Going back, GREEN's locks are this deployment's own launches, which a rollback cannot wait for.
-    pub(super) fn outgoing_lock(&self) -> Lock {
-        if self.state.is_back() {
-            Lock::Override
-        } else {
-            Lock::Respect
-        }
-    }
-
-    /// A kill that may have been heard is not forced when it is said again: the lock that the first one made keeps the
-    /// second out. Forced, it would make the revision smaller once more, and its orchestrator would stop an instance of
-    /// its own choice. After a while it is taken for one that never arrived.
-    fn kill_lock(&self, victims: &[Victim]) -> Lock {
-        let perhaps_heard = victims.iter().any(|victim| {
-            let kill = self.state.killed.get(&victim.instance);
-            kill.is_some_and(|kill| self.now.since(kill.first) < KILL_AGAIN)
-        });
-        if perhaps_heard {
-            Lock::Respect
-        } else {
-            self.outgoing_lock()
-        }
-    }
-
-    fn kill(&self) -> Option<Action> {
-        let victims = self.victims();
-        let role = self.outgoing_role();
-        let revision = self.seen.revision(role)?;
-        let lock = self.kill_lock(&victims);
-        if victims.is_empty() || (revision.locked && lock == Lock::Respect) {
-            return None;
-        }
-        Some(Action::Instance(InstanceAction::Kill {
-            role,
-            revision: revision.id.clone(),
-            victims,
-            lock,
-        }))
-    }
-
-    /// All outgoing instances that may be stopped, each with why.
-    pub(super) fn victims(&self) -> Vec<Victim> {
-        if self.is_kept_warm() {
-            return Vec::new();
-        }
-        let waits_for_stop = |one: &Instance| {
-            let kill = self.state.killed.get(&one.id);
-            kill.is_some_and(|kill| !kill.unsure && self.now.since(kill.last) < KILL_AGAIN)
-        };
-        let admit = self.admissible();
-        let goes_back = |one: &Instance| admit.iter().any(|entering| entering.id == one.id);
-        let told = |one: &&Instance| self.state.killed.contains_key(&one.id);
-        let again = self.outgoing().filter(told);
-        let again = again.filter(|one| !one.is_in_pool() && one.phase != Phase::Stopping);
-        self.draining()
-            .chain(again)
-            .filter(|one| !waits_for_stop(one))
-            .filter(|one| !goes_back(one))
-            .filter_map(|one| self.kill_reason(one).map(|why| victim(one, why)))
-            .collect()
-    }
-
-    fn kill_reason(&self, one: &Instance) -> Option<KillReason> {
-        if self.is_drained(one) {
-            return Some(KillReason::Drained);
-        }
-        if self.never_served(one) {
-            return Some(KillReason::NeverServed);
-        }
-        let settings = &self.plan.settings;
-        if settings.on_drain_deadline == OnDrainDeadline::Force && self.is_overdue(one) {
-            return settings.force_reason.clone().map(KillReason::Forced);
-        }
-        let force = self.state.force.as_ref()?;
-        let withdrawn = self.state.withdrawn.get(&one.id)?;
-        (force.at >= *withdrawn).then(|| KillReason::Forced(force.reason.clone()))
-    }
+    // ---- size ----------------------------------------------------------------------------------------------------
 
     fn scale(&self) -> Option<Action> {
         let role = self.incoming_role();
         let revision = self.seen.revision(role)?;
         let instances = self.next_size().filter(|_| !revision.locked)?;
+        if !self.may_scale(role, instances) {
+            return None;
+        }
         let lock = Lock::Respect;
         Some(Action::Instance(InstanceAction::Scale {
             role,
@@ -368,7 +325,8 @@ impl Sides<'_> {
         }
         let (id, lock) = (revision.id.clone(), self.outgoing_lock());
         if revision.wanted > 0 {
-            let blocked = revision.locked && lock == Lock::Respect;
+            let is_locked = revision.locked && lock == Lock::Respect;
+            let blocked = is_locked || !self.may_scale(role, 0);
             let scale = InstanceAction::Scale {
                 role,
                 revision: id,
@@ -383,24 +341,26 @@ impl Sides<'_> {
         }))
     }
 
-    /// A first deployment that was rolled back leaves no pool behind that it made.
+    /// A first deployment that was rolled back leaves no pool behind that it made, unless somebody else uses it.
     fn close_pools(&self) -> Vec<Action> {
         let gone = self.seen.revision(Role::Green).is_none();
         let empty = !self.seen.strays.iter().any(|stray| self.is_ours(stray));
         if !self.state.is_back() || self.plan.blue.is_some() || !gone || !empty {
             return Vec::new();
         }
+        let is_used = |pool: &&PoolPlan| self.seen.strays.iter().any(|one| one.pool == pool.id);
         let made = self
             .plan
             .pools
             .iter()
             .filter(|pool| !pool.existed && self.seen.pools.contains(&pool.id));
-        made.map(|pool| {
-            Action::Pool(PoolAction::Close {
-                pool: pool.id.clone(),
+        made.filter(|pool| !is_used(pool))
+            .map(|pool| {
+                Action::Pool(PoolAction::Close {
+                    pool: pool.id.clone(),
+                })
             })
-        })
-        .collect()
+            .collect()
     }
 }
 
@@ -410,16 +370,6 @@ fn member(one: &Instance, pool: &PoolPlan) -> Option<Member> {
         instance: one.id.clone(),
         address,
     })
-}
-
-fn victim(one: &Instance, why: KillReason) -> Victim {
-    Victim {
-        instance: one.id.clone(),
-        in_flight: one.in_flight,
-        pending: one.pending.clone(),
-        idle_samples: one.idle_samples,
-        why,
-    }
 }
 
 fn with_no_instances(definition: &Value) -> Value {

@@ -1,8 +1,9 @@
 //! The four things a decision is made from, seen from the direction of travel: what is coming, what is leaving.
 
 use crate::journal::State;
+use crate::name::Role;
 use crate::observation::{Instance, Observation, Pending, Phase, Stray, Traffic};
-use crate::plan::{BLIND_DEADLINE, KILL_DEADLINE, Plan};
+use crate::plan::{BLIND_DEADLINE, KILL_DEADLINE, ON_ITS_WAY, ONCE_MORE, Plan};
 use crate::settings::Gate;
 use crate::time::{Moment, Span};
 
@@ -44,7 +45,7 @@ impl Sides<'_> {
     /// taken for one that the word never reached: BLUE has to come back.
     pub(super) fn is_killed(&self, one: &Instance) -> bool {
         self.state.killed.contains_key(&one.id)
-            && self.survives_at(one).is_none_or(|at| at > self.now)
+            && (self.survives_at(one)).is_none_or(|at| self.is_unseen_until(at))
     }
 
     /// When an incoming instance that was told to stop, and runs, is taken for one that the word never reached: soon
@@ -58,6 +59,87 @@ impl Sides<'_> {
             KILL_DEADLINE
         };
         back.then(|| kill.last + self.grace() + wait)
+    }
+
+    /// Whether what comes about by this moment may be missing in what is seen: the look began before.
+    pub(super) fn is_unseen_until(&self, by: Moment) -> bool {
+        by > self.seen.began
+    }
+
+    /// Until when an admission of this instance may still come about: it got no answer, or has not been seen since, or comes
+    /// once more. Nothing that may get requests in the next moment is stopped, however idle it was before. That it is out
+    /// since later than that shows that it was in only if this process has looked all the time.
+    pub(super) fn arrives_by(&self, one: &Instance) -> Option<Moment> {
+        let unsure = self.state.unsure_admissions.get(&one.id);
+        let unsure = unsure.map(|at| *at + ON_ITS_WAY);
+        let has_looked = |since: Moment| {
+            self.seen.sighted_since <= since && self.seen.unseen_since(since) == Span::ZERO
+        };
+        let was_in = |at: Moment| has_looked(at) && one.out_since.is_some_and(|since| since > at);
+        let told = self.state.admitted.get(&one.id);
+        let told = told.map(|at| *at + how_late(was_in(*at)));
+        unsure.max(told).filter(|by| self.is_unseen_until(*by))
+    }
+
+    /// Until when an instance that was told to leave the pool may do so, though it is seen there.
+    pub(super) fn leaves_by(&self, one: &Instance) -> Option<Moment> {
+        let unsure = self.state.unsure_leaves.get(&one.id);
+        let unsure = unsure.map(|at| *at + ON_ITS_WAY);
+        let told = self.state.leaves.get(&one.id);
+        let told = told.map(|at| *at + how_late(self.has_left_since(one, *at)));
+        unsure.max(told).filter(|by| self.is_unseen_until(*by))
+    }
+
+    /// Whether an instance has been seen out of the pool since it was told to leave: it is, or was let in again.
+    fn has_left_since(&self, one: &Instance, told: Moment) -> bool {
+        let admitted = self.state.admitted.get(&one.id);
+        one.out_since.is_some() || admitted.is_some_and(|at| *at > told)
+    }
+
+    /// Whether an instance that is healthy and serves does so until it is told otherwise: only such a one makes another
+    /// one spare.
+    pub(super) fn is_certain(&self, one: &Instance) -> bool {
+        one.is_capacity() && self.leaves_by(one).is_none()
+    }
+
+    /// Until when, going back, a creation may still come about, or once more: what comes after the end would stay.
+    pub(super) fn is_created_by(&self) -> Option<Moment> {
+        let by = self.state.created? + ON_ITS_WAY;
+        (self.state.is_back() && self.is_unseen_until(by)).then_some(by)
+    }
+
+    /// To what size a scaling of this revision may still come about that got no answer, and until when.
+    pub(super) fn scale_on_its_way(&self, role: Role) -> Option<(u32, Moment)> {
+        let (instances, missed) = *self.state.unsure_scales.get(&role)?;
+        let by = missed + ON_ITS_WAY;
+        self.is_unseen_until(by).then_some((instances, by))
+    }
+
+    /// Whether a revision may be scaled to this size now: not while a word of another size is on its way, which would
+    /// undo it, and stop instances of the orchestrator's choice if it is the smaller one.
+    pub(super) fn may_scale(&self, role: Role, instances: u32) -> bool {
+        let on_its_way = self.scale_on_its_way(role);
+        on_its_way.is_none_or(|(other, _)| other == instances)
+    }
+
+    /// Until when an instance of this revision that runs may be one that stops, because the revision was told to have
+    /// none: the word may be on its way for a while, and then there is the grace.
+    pub(super) fn is_emptied_by(&self, role: Role) -> Option<Moment> {
+        self.seen.revision(role)?;
+        let by = *self.state.emptied.get(&role)? + ON_ITS_WAY + self.grace();
+        self.is_unseen_until(by).then_some(by)
+    }
+
+    /// Whether any instance of this revision may be stopped by a scaling that is on its way, or was said just now.
+    pub(super) fn may_lose_any(&self, role: Role) -> bool {
+        self.may_shrink(role) || self.is_emptied_by(role).is_some()
+    }
+
+    /// Whether a scaling that is on its way would make this revision smaller.
+    fn may_shrink(&self, role: Role) -> bool {
+        let wanted = self.seen.revision(role).map(|revision| revision.wanted);
+        let on_its_way = self.scale_on_its_way(role);
+        on_its_way.is_some_and(|(instances, _)| wanted.is_some_and(|wanted| instances < wanted))
     }
 
     /// How long the outgoing revision's tasks, and BLUE's, may take to stop.
@@ -203,4 +285,9 @@ impl Sides<'_> {
                 .is_some_and(|(gate, _)| gate == Gate::Retire);
         !self.is_warm_time_over() && (!shifting || had_moved)
     }
+}
+
+/// How late a change that was answered may come.
+const fn how_late(is_seen: bool) -> Span {
+    if is_seen { ONCE_MORE } else { ON_ITS_WAY }
 }

@@ -2,6 +2,7 @@
 
 use super::sides::Sides;
 use crate::action::Lock;
+use crate::name::Role;
 use crate::observation::{Health, Instance, Pending, Phase};
 use crate::plan::{EFFECT_DEADLINE, KILL_DEADLINE};
 use crate::settings::{Gate, OnDrainDeadline};
@@ -65,12 +66,14 @@ impl Sides<'_> {
         let all = [
             self.gate(),
             self.locked(),
+            self.too_many(),
             self.starting(),
             self.settling(),
             self.doubtful(),
             self.drain(),
             self.bake(),
             self.stopping(),
+            self.arriving(),
         ];
         all.into_iter().flatten().collect()
     }
@@ -115,6 +118,54 @@ impl Sides<'_> {
             until: self.now + Span::seconds(1),
             deadline,
             then: self.then_turn_back(),
+        })
+    }
+
+    /// Something is drained, and the orchestrator runs more than it is told to.
+    fn too_many(&self) -> Option<Waiting> {
+        let revision = self.seen.revision(self.outgoing_role())?;
+        let victims = self.victims();
+        if victims.is_empty() || !self.victims_that_leave_enough().is_empty() {
+            return None;
+        }
+        let is_victim = |one: &&Instance| victims.iter().any(|victim| victim.instance == one.id);
+        // A bake may have passed since the last action: what it kept was not to be stopped before.
+        let permitted = self.outgoing().filter(is_victim);
+        let permitted = permitted.map(|one| self.drain_began(one)).max();
+        let since = permitted.unwrap_or(self.state.acted_at);
+        Some(Waiting {
+            on: WaitingFor::Effect,
+            text: format!(
+                "more instances of {} run than the {} that are wanted: one more is only stopped when that is settled",
+                revision.id, revision.wanted
+            ),
+            until: self.now + Span::seconds(1),
+            deadline: self.due(since.max(self.state.acted_at), EFFECT_DEADLINE),
+            then: self.then_turn_back(),
+        })
+    }
+
+    /// A change got no answer, or not all of its effect is seen, and more may still come about.
+    fn arriving(&self) -> Option<Waiting> {
+        let admitted = self.outgoing().filter_map(|one| self.arrives_by(one));
+        let roles = [Role::Blue, Role::Green];
+        let scaled = roles
+            .into_iter()
+            .filter_map(|role| Some(self.scale_on_its_way(role)?.1));
+        let emptied = roles
+            .into_iter()
+            .filter_map(|role| self.is_emptied_by(role));
+        let scaled = scaled.chain(emptied);
+        let serving = self.incoming().filter(|one| one.is_capacity());
+        let leaving = serving.filter_map(|one| self.leaves_by(one));
+        let created = self.is_created_by();
+        let until = admitted.chain(leaving).chain(created).chain(scaled).min()?;
+        Some(Waiting {
+            on: WaitingFor::Effect,
+            text: "the effect of a change may still come about".to_owned(),
+            until,
+            deadline: until,
+            then: Then::GoOn,
         })
     }
 
@@ -195,7 +246,7 @@ impl Sides<'_> {
             .incoming()
             .filter_map(|one| Some((self.survives_at(one)?, one)));
         let (until, one) = moments
-            .filter(|(at, _)| *at > self.now)
+            .filter(|(at, _)| self.is_unseen_until(*at))
             .min_by_key(|(at, _)| *at)?;
         let role = self.incoming_role();
         let id = crate::report::short(&one.id);

@@ -1,11 +1,14 @@
 //! The fold of a journal: all that decisions remember.
 
-use super::{Command, Effect, Entry, Event, Outcome};
-use crate::action::{Action, InstanceAction, Mark, PoolAction};
-use crate::name::InstanceId;
+mod doubt;
+
+use super::{Command, Entry, Event, Outcome};
+use crate::action::{Action, Mark};
+use crate::name::{InstanceId, Role};
 use crate::plan::Plan;
 use crate::settings::Gate;
 use crate::time::{Moment, Span};
+use doubt::Open;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,7 +50,7 @@ pub struct Attempt {
 pub struct Kill {
     /// When it was told first.
     pub first: Moment,
-    /// When it was told last.
+    /// When it was told last, or when the answer to that was missed.
     pub last: Moment,
     /// Whether it is not known that the last word reached it.
     pub unsure: bool,
@@ -90,6 +93,23 @@ pub struct State {
     pub withdrawn: BTreeMap<InstanceId, Moment>,
     /// Instances that teal told to stop.
     pub killed: BTreeMap<InstanceId, Kill>,
+    /// Instances that teal let into the pool, and when that was said or answered last.
+    pub admitted: BTreeMap<InstanceId, Moment>,
+    /// Instances whose admission got no answer, and when it was missed: it may still come about.
+    pub unsure_admissions: BTreeMap<InstanceId, Moment>,
+    /// Instances that were told to leave the pool, and when that was said or answered last: each may leave late, or once
+    /// more.
+    pub leaves: BTreeMap<InstanceId, Moment>,
+    /// Instances that were told to leave the pool without an answer, and when it was missed: that may still come about.
+    pub unsure_leaves: BTreeMap<InstanceId, Moment>,
+    /// When a revision or a pool was last asked for, or when the answer to that came or was missed: it may come about late,
+    /// or once more.
+    pub created: Option<Moment>,
+    /// The size that each revision was last asked to have without an answer, and when that was missed: the word may still
+    /// arrive, and the orchestrator obeys the last one that it hears.
+    pub unsure_scales: BTreeMap<Role, (u32, Moment)>,
+    /// When a revision was last told to have no instances, or answered to it: whatever ran of it then is about to stop.
+    pub emptied: BTreeMap<Role, Moment>,
     /// Instances whose drain deadline has been announced as passed.
     pub overdue: BTreeSet<InstanceId>,
     /// Recent tries, by [`Action::key`].
@@ -100,8 +120,10 @@ pub struct State {
     pub last_failure: Option<String>,
     /// How it ended.
     pub outcome: Option<Outcome>,
-    /// Kills that are announced and not answered, by entry.
-    open_kills: BTreeMap<u64, Vec<InstanceId>>,
+    /// When each size was last asked for, unless that certainly did not arrive.
+    sizes: BTreeMap<(Role, u32), Moment>,
+    /// What is announced and not answered.
+    open: Open,
 }
 
 /// An entry that cannot follow what was before it.
@@ -153,12 +175,20 @@ impl State {
             served,
             withdrawn: BTreeMap::new(),
             killed: BTreeMap::new(),
+            admitted: BTreeMap::new(),
+            unsure_admissions: BTreeMap::new(),
+            leaves: BTreeMap::new(),
+            unsure_leaves: BTreeMap::new(),
+            created: None,
+            unsure_scales: BTreeMap::new(),
+            emptied: BTreeMap::new(),
             overdue: BTreeSet::new(),
             attempts: BTreeMap::new(),
             refused: None,
             last_failure: None,
             outcome: None,
-            open_kills: BTreeMap::new(),
+            sizes: BTreeMap::new(),
+            open: Open::default(),
         };
         Ok((Plan::clone(plan), state))
     }
@@ -198,16 +228,14 @@ impl State {
         match &entry.event {
             Event::Begun { .. } => return Err(illegal(entry.seq, "a deployment begins once")),
             Event::Intended { action } => self.intended(entry, action),
-            Event::Performed { intent } => {
-                self.open_kills.remove(intent);
-            }
+            Event::Performed { intent } => self.performed(*intent, entry.at),
             Event::Failed {
                 intent,
                 reason,
                 retry,
                 effect,
             } => {
-                self.failed(*intent, *effect);
+                self.failed(*intent, *effect, entry.at);
                 self.last_failure = Some(reason.clone());
                 if !retry {
                     self.refused = Some(reason.clone());
@@ -219,7 +247,7 @@ impl State {
             }
             Event::Seen { .. } => {}
             Event::Resumed { .. } => {
-                self.doubt_open_kills();
+                self.doubt_what_is_open(entry.at);
                 self.unstick(entry.at);
                 // Nobody was there to do anything in time: no deadline counts the time between.
                 self.anchor = entry.at;
@@ -242,7 +270,7 @@ impl State {
         self.acted_at = at;
         match action {
             Action::Instance(action) => self.instance_action(entry.seq, at, action),
-            Action::Pool(action) => self.pool_action(at, action),
+            Action::Pool(action) => self.pool_action(entry.seq, at, action),
             Action::Mark(mark) => return self.mark(at, mark),
         }
         let key = action.key();
@@ -259,71 +287,6 @@ impl State {
         attempt.count += 1;
         self.attempts
             .retain(|_, attempt| at.since(attempt.last) <= TRIES_END);
-    }
-
-    fn instance_action(&mut self, seq: u64, at: Moment, action: &InstanceAction) {
-        match action {
-            InstanceAction::Scale { .. } => self.launched_at = at,
-            InstanceAction::Kill { victims, .. } => {
-                let ids: Vec<_> = victims
-                    .iter()
-                    .map(|victim| victim.instance.clone())
-                    .collect();
-                for id in &ids {
-                    let fresh = Kill {
-                        first: at,
-                        last: at,
-                        unsure: false,
-                    };
-                    let kill = self.killed.entry(id.clone()).or_insert(fresh);
-                    (kill.last, kill.unsure) = (at, false);
-                }
-                self.open_kills.insert(seq, ids);
-            }
-            InstanceAction::Create { .. } | InstanceAction::Remove { .. } => {}
-        }
-    }
-
-    /// A kill that certainly did not happen is forgotten; one that may have is said again soon, and what it was said of
-    /// gets no traffic again.
-    fn failed(&mut self, intent: u64, effect: Effect) {
-        for id in self.open_kills.remove(&intent).unwrap_or_default() {
-            let Some(kill) = self.killed.get_mut(&id) else {
-                continue;
-            };
-            if effect == Effect::None && kill.first == kill.last {
-                self.killed.remove(&id);
-            } else {
-                kill.unsure = true;
-            }
-        }
-    }
-
-    /// The process that announced them is gone: whether they were said is not known.
-    fn doubt_open_kills(&mut self) {
-        for id in std::mem::take(&mut self.open_kills).into_values().flatten() {
-            if let Some(kill) = self.killed.get_mut(&id) {
-                kill.unsure = true;
-            }
-        }
-    }
-
-    fn pool_action(&mut self, at: Moment, action: &PoolAction) {
-        let PoolAction::Change {
-            admit, withdraw, ..
-        } = action
-        else {
-            return;
-        };
-        for member in admit {
-            self.served.insert(member.instance.clone());
-            self.withdrawn.remove(&member.instance);
-            self.overdue.remove(&member.instance);
-        }
-        for instance in withdraw {
-            self.served.insert(instance.clone());
-            self.withdrawn.entry(instance.clone()).or_insert(at);
-        }
     }
 
     fn mark(&mut self, at: Moment, mark: &Mark) {

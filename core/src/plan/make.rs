@@ -3,7 +3,7 @@
 use super::refuse;
 use super::{BluePlan, GreenPlan, Plan, PoolPlan, Protocol};
 use crate::definition::{self, Definition, PendingSource};
-use crate::name::{DeploymentId, InstanceId, PoolId, RevisionId, ServiceName};
+use crate::name::{DeploymentId, InstanceId, PoolId, RevisionId, Role, ServiceName};
 use crate::observation::{
     EndpointState, Health, InstanceSighting, Phase, PoolSighting, RevisionSighting,
 };
@@ -67,6 +67,9 @@ pub struct BalancerAbilities {
 struct Carried {
     made_at: Moment,
     blue_instances: u32,
+    /// How many of them a rollback owes. The pool does not tell any more once the deployment is under way.
+    #[serde(default)]
+    blue_owed: Option<u32>,
     target: u32,
     floor: u32,
     room: u32,
@@ -157,9 +160,12 @@ impl Plan {
             deployment: definition.labels.deployment.clone()?,
             now: carried.made_at,
         };
-        let pooled = pooled(&request, blue.into_iter().chain([green]));
+        let mut pooled = pooled(&request, blue.into_iter().chain([green]));
+        // The balancer may have forgotten its pool. A GREEN that could have served is taken for one that did.
+        pooled.extend(healthy(green));
         let blue = blue.map(|blue| {
-            let (instances, well) = (carried.blue_instances, carried.blue_instances);
+            let instances = carried.blue_instances;
+            let well = carried.blue_owed.unwrap_or(instances);
             BluePlan {
                 instances,
                 well,
@@ -413,7 +419,7 @@ fn blue_plan(request: &Request<'_>, blue: &Found, pools: &[PoolPlan]) -> BluePla
         revision: blue.sighting.id.clone(),
         definition: Value::Object(blue.definition.clone()),
         instances: blue.sighting.wanted,
-        well: well(blue),
+        well: if serving.is_empty() { 0 } else { well(blue) },
         serving,
         pending: own
             .or_else(|| request.definition.labels.pending.clone())
@@ -470,6 +476,13 @@ fn dead(request: &Request<'_>) -> BTreeSet<InstanceId> {
         .collect()
 }
 
+/// Returns the instances that run and are healthy.
+fn healthy(found: &Found) -> impl Iterator<Item = InstanceId> {
+    let all = found.sighting.instances.iter();
+    all.filter(|one| one.phase == Phase::Running && one.health == Health::Healthy)
+        .map(|one| one.id.clone())
+}
+
 /// Returns the instances of these revisions that a pool lists, in whatever state.
 fn pooled<'a>(
     request: &Request<'_>,
@@ -513,6 +526,7 @@ fn green_definition(plan: &Plan, definition: &Definition, digest: &str) -> Value
     let carried = Carried {
         made_at: plan.made_at,
         blue_instances: plan.blue.as_ref().map_or(0, |blue| blue.instances),
+        blue_owed: Some(plan.owed(Role::Blue)),
         target: plan.target,
         floor: plan.floor,
         room: plan.room,

@@ -32,27 +32,24 @@ impl Plan {
     #[must_use]
     pub fn outline(&self) -> Outline {
         let rounds = self.rounds();
-        let settle = self.settings.min_healthy_time.0;
-        let drain = self.settings.drain_interval.0
-            * u64::from(self.settings.drain_samples.saturating_sub(1));
-        let keep = self.settings.keep_blue().0;
-        let most = self.settings.healthy_deadline.0 + settle + self.settings.drain_deadline.0;
+        let settle = self.settings.min_healthy_time;
+        let drain = match self.blue {
+            Some(_) => {
+                self.settings.drain_interval
+                    * u64::from(self.settings.drain_samples.saturating_sub(1))
+            }
+            None => Span::ZERO,
+        };
+        let keep = self.settings.keep_blue();
+        let most = self.settings.healthy_deadline + settle + self.settings.drain_deadline;
         Outline {
             steps: self.steps(rounds),
             room: self
                 .room
-                .min(self.blue_count() + self.target)
+                .min(self.blue_count().saturating_add(self.target))
                 .max(self.target),
-            at_least: Span(
-                rounds * settle
-                    + if self.blue.is_some() {
-                        rounds * drain
-                    } else {
-                        0
-                    }
-                    + keep,
-            ),
-            at_most: Span(rounds * most + keep + most),
+            at_least: (settle + drain) * rounds + keep,
+            at_most: most * rounds + keep + most,
         }
     }
 

@@ -4,7 +4,13 @@
     reason = "a test that meets what it did not expect should fail there"
 )]
 
+mod answers;
 mod definitions;
+mod edges;
+mod fuzz;
+mod leaving;
+mod mangled;
+mod on_its_way;
 mod scenarios;
 mod whole_runs;
 mod world;

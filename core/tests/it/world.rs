@@ -1,5 +1,7 @@
 //! A world for `decide`: one orchestrator, one pool, a clock that the test moves, and faults drawn from a seed.
 
+mod another_machine;
+
 use std::collections::BTreeMap;
 use teal_core::action::{Action, InstanceAction, KillReason, PoolAction};
 use teal_core::decide::{Decision, decide};
@@ -347,6 +349,7 @@ impl World {
             );
         }
         let sighting = Sighting {
+            began: self.now,
             at: self.now,
             revisions,
             pools,

@@ -30,6 +30,7 @@ impl Looker {
     /// Looks at orchestrator and balancer together, and then, so that a reading is never older than the pool it goes
     /// with, at the gauges.
     pub(crate) async fn look(&self, plan: &Plan, is_back: bool) -> Sighting {
+        let began = crate::clock::now();
         let roles = [Role::Blue, Role::Green];
         let ids: Vec<RevisionId> = roles
             .iter()
@@ -55,6 +56,7 @@ impl Looker {
             (_, _) => BTreeMap::new(),
         };
         Sighting {
+            began,
             at: crate::clock::now(),
             revisions,
             pools,
