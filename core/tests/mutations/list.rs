@@ -1,0 +1,250 @@
+//! The bugs that are planted, one at a time. Each is a piece of text that stands once in a file of `core/src`, and what
+//! it is replaced by.
+
+/// A bug.
+pub(crate) struct Mutation {
+    /// What is wrong then.
+    pub(crate) name: &'static str,
+    /// The promise that it breaks.
+    pub(crate) promise: &'static str,
+    /// The file, below `core/src`.
+    pub(crate) file: &'static str,
+    pub(crate) from: &'static str,
+    pub(crate) to: &'static str,
+}
+
+const fn bug(
+    name: &'static str,
+    promise: &'static str,
+    file: &'static str,
+    from: &'static str,
+    to: &'static str,
+) -> Mutation {
+    Mutation {
+        name,
+        promise,
+        file,
+        from,
+        to,
+    }
+}
+
+pub(crate) const MUTATIONS: &[Mutation] = &[
+    bug(
+        "an old reading of the gauge is believed",
+        "P3",
+        "evidence.rs",
+        "self.at.since(sample.at) > self.freshness()",
+        "sample.at > self.at",
+    ),
+    bug(
+        "an unknown reading counts as zero",
+        "P3",
+        "observation.rs",
+        "matches!(self, Self::Count(0) | Self::NotWatched)",
+        "!matches!(self, Self::Count(1..))",
+    ),
+    bug(
+        "requests under way do not count",
+        "P2",
+        "observation.rs",
+        "!self.is_in_pool() && self.in_flight == Some(0) && self.pending.is_idle()",
+        "!self.is_in_pool() && self.pending.is_idle()",
+    ),
+    bug(
+        "pending operations do not count",
+        "P2",
+        "observation.rs",
+        "!self.is_in_pool() && self.in_flight == Some(0) && self.pending.is_idle()",
+        "!self.is_in_pool() && self.in_flight == Some(0)",
+    ),
+    bug(
+        "one idle sample is enough",
+        "P2",
+        "decide/sides.rs",
+        "one.idle_samples >= self.plan.settings.drain_samples",
+        "one.idle_samples >= 1",
+    ),
+    bug(
+        "many looks at one instant are many samples",
+        "P2",
+        "evidence.rs",
+        ".is_none_or(|before| sampled >= before + interval)",
+        ".is_none_or(|before| sampled >= before)",
+    ),
+    bug(
+        "what is busy again keeps its idle samples",
+        "P2",
+        "evidence.rs",
+        "            held.idle_samples = 0;\n            held.sampled_at = None;\n            return;",
+        "            return;",
+    ),
+    bug(
+        "what serves may be stopped",
+        "P2",
+        "decide/sides.rs",
+        "            !one.is_in_pool()\n                && one.phase != Phase::Stopping\n                && !self.is_killed(one)",
+        "            one.phase != Phase::Stopping\n                && !self.is_killed(one)",
+    ),
+    bug(
+        "BLUE that is in no pool may be stopped like a GREEN that never served",
+        "P2",
+        "decide/sides.rs",
+        "let green = self.state.is_back();",
+        "let green = true;",
+    ),
+    bug(
+        "what was seen before a failed look is still believed",
+        "P3",
+        "evidence.rs",
+        "        self.instances.clear();\n        let blind",
+        "        let blind",
+    ),
+    bug(
+        "a failed check between two looks is overlooked",
+        "P4",
+        "evidence.rs",
+        "held.healthy_since.filter(|_| !broke)",
+        "held.healthy_since.filter(|_| !broke || held.told.is_some())",
+    ),
+    bug(
+        "GREEN enters the pool as soon as it is healthy",
+        "P4",
+        "decide/sides.rs",
+        "one.is_settled(self.plan.settings.min_healthy_time, self.now)",
+        "one.is_well()",
+    ),
+    bug(
+        "BLUE leaves the pool before a GREEN serves in its place",
+        "P4",
+        "decide/round.rs",
+        "self.replaced(incoming).min(self.batch_left())",
+        "self.batch_left()",
+    ),
+    bug(
+        "what cannot be done in one step is taken as if it could",
+        "P1",
+        "decide/round.rs",
+        "let together = self.plan.atomic_change && self.plan.pools.len() == 1;",
+        "let together = true;",
+    ),
+    bug(
+        "the floor is forgotten on the way back",
+        "P1",
+        "decide/sides.rs",
+        "self.plan.floor(self.incoming_role()) as usize",
+        "if self.state.is_back() { 0 } else { self.plan.floor(self.incoming_role()) as usize }",
+    ),
+    bug(
+        "the floor does not hold anybody in the pool",
+        "P1",
+        "decide/round.rs",
+        "(true, true) => spare > 0,",
+        "(true, true) => spare < usize::MAX,",
+    ),
+    bug(
+        "what was told to stop enters the pool again",
+        "P2",
+        "decide/round.rs",
+        "                && !self.is_killed(one)\n",
+        "",
+    ),
+    bug(
+        "a kill that may have been heard is forced when it is said again",
+        "P2",
+        "decide/kill.rs",
+        "        if perhaps_heard {\n            Lock::Respect",
+        "        if false && perhaps_heard {\n            Lock::Respect",
+    ),
+    bug(
+        "a lock that was not seen is overridden",
+        "P2",
+        "decide/kill.rs",
+        "self.state.is_back() && outgoing.is_some_and(|revision| revision.locked)",
+        "self.state.is_back() && outgoing.is_some()",
+    ),
+    bug(
+        "BLUE is not kept warm",
+        "P5",
+        "decide/sides.rs",
+        "!self.is_warm_time_over() && (!shifting || had_moved)",
+        "false && !self.is_warm_time_over() && (!shifting || had_moved)",
+    ),
+    bug(
+        "BLUE that was stopped is not launched again",
+        "P5",
+        "decide/round.rs",
+        "        if self.state.is_back() {\n            return Some(target);\n        }",
+        "        if self.state.is_back() {\n            return None;\n        }",
+    ),
+    bug(
+        "it ends before the incoming revision serves",
+        "P5",
+        "decide.rs",
+        "outgoing_is_gone && clean && quiet && serving >= owed",
+        "outgoing_is_gone && clean && quiet && serving < usize::MAX && owed < usize::MAX",
+    ),
+    bug(
+        "it ends with entries of what is gone in the pool",
+        "P9",
+        "decide.rs",
+        "outgoing_is_gone && clean && quiet && serving >= owed",
+        "outgoing_is_gone && (clean || true) && quiet && serving >= owed",
+    ),
+    bug(
+        "a revision is removed with its instances",
+        "P2",
+        "decide/round.rs",
+        "if !revision.instances.is_empty() || !in_time || !self.is_warm_time_over() {",
+        "if !in_time || !self.is_warm_time_over() {",
+    ),
+    bug(
+        "a pause stops nothing",
+        "P3",
+        "decide.rs",
+        "if let Some(waiting) = self.paused().or_else(|| self.blind()) {",
+        "if let Some(waiting) = self.blind() {",
+    ),
+    bug(
+        "it waits for ever for a system that it cannot see",
+        "P7",
+        "decide.rs",
+        "let deadline = blind.since.max(self.anchor()) + BLIND_DEADLINE;",
+        "let deadline = self.now + BLIND_DEADLINE;",
+    ),
+    bug(
+        "it waits for ever for what does not drain",
+        "P7",
+        "decide/wait.rs",
+        "let began = self.drain_began(slowest);",
+        "let began = self.now.max(self.drain_began(slowest));",
+    ),
+    bug(
+        "a kill that got no answer is said again while it may arrive",
+        "P2",
+        "decide/kill.rs",
+        "let patience = if kill.unsure { ON_ITS_WAY } else { KILL_AGAIN };",
+        "let patience = if kill.unsure { Span::ZERO } else { KILL_AGAIN };",
+    ),
+    bug(
+        "another size is asked for while one may still arrive",
+        "P2",
+        "decide/sides.rs",
+        "on_its_way.is_none_or(|(other, _)| other == instances)",
+        "on_its_way.is_none_or(|(other, _)| other == instances || other > 0)",
+    ),
+    bug(
+        "more run after a kill than are wanted",
+        "P2",
+        "decide/kill.rs",
+        "staying.count() > (revision.wanted as usize).saturating_sub(victims.len())",
+        "staying.count() > usize::MAX - victims.len()",
+    ),
+    bug(
+        "a kill whose answer was lost is never said again",
+        "P7",
+        "decide/kill.rs",
+        "let patience = if kill.unsure { ON_ITS_WAY } else { KILL_AGAIN };",
+        "let patience = Span::minutes(600);",
+    ),
+];
