@@ -1,34 +1,12 @@
 //! What a seed means: a service, a wish, what goes wrong, and what people do meanwhile.
 
+use super::super::{Death, Deed, Tear, When};
 use super::{BLUE, GREEN};
 use teal_core::Span;
+use teal_core::journal::Command;
 use teal_drivers::chance::Chance;
 use teal_drivers::faulty::Weights;
 use teal_drivers::simulated::{Mishap, Nature, Temper};
-
-/// When something is done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum When {
-    /// So long after the beginning.
-    After(Span),
-    /// Once the journal has so many entries more than at the last deed.
-    Entries(usize),
-}
-
-/// What is done to a deployment under way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Deed {
-    /// The operator asks for a rollback.
-    Rollback,
-    /// The deployer dies. After a while another one goes on.
-    Die {
-        away: Span,
-        /// It has only what GREEN's labels tell.
-        elsewhere: bool,
-        /// It is told to roll back.
-        back: bool,
-    },
-}
 
 #[derive(Debug, Clone)]
 pub(super) struct Scenario {
@@ -85,11 +63,11 @@ impl Scenario {
         let dies_only = self.deeds.iter().all(|(_, deed)| {
             matches!(
                 deed,
-                Deed::Die {
+                Deed::Die(Death {
                     back: false,
                     away: Span(0..=20_000),
                     ..
-                }
+                })
             )
         });
         self.mishaps.is_empty()
@@ -124,7 +102,8 @@ fn temper(chance: &mut Chance, badness: u32) -> Temper {
         dropped: share(30),
         lost_answers: share(40),
         late: share(40),
-        late_by: Span(if badness > 2 { 20_000 } else { 4000 }),
+        // What comes about more than five seconds late, teal takes for lost: docs/correctness.md.
+        late_by: Span(3900),
         slow: share(20),
         bad_gauges: share(20),
         missed_events: share(100),
@@ -187,13 +166,15 @@ fn deeds(chance: &mut Chance) -> Vec<(When, Deed)> {
             When::After(chance.span(0, 40_000))
         };
         let deed = if chance.happens(300) {
-            Deed::Rollback
+            let reason = "second thoughts".to_owned();
+            Deed::Say(Command::Rollback { reason })
         } else {
-            Deed::Die {
+            Deed::Die(Death {
                 away: chance.span(0, 20_000),
                 elsewhere: chance.happens(250),
                 back: chance.happens(200),
-            }
+                tear: Tear::Whole,
+            })
         };
         deeds.push((when, deed));
     }

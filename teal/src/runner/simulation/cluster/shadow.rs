@@ -37,6 +37,7 @@ struct Seen {
     plan: Option<Plan>,
     breaches: Vec<String>,
     served: u64,
+    done: u64,
     lost_to_mishaps: u64,
 }
 
@@ -59,6 +60,7 @@ impl Shadow {
             plan: None,
             breaches: Vec::new(),
             served: 0,
+            done: 0,
             lost_to_mishaps: 0,
         };
         Self {
@@ -87,10 +89,11 @@ impl Shadow {
         self.seen().breaches.clone()
     }
 
-    /// Returns how many requests were served, and how many got lost with what broke or was stopped by others.
-    pub(super) fn traffic(&self) -> (u64, u64) {
+    /// Returns how many requests were served, how many operations were done, and how many requests got lost with what
+    /// broke or was stopped by others.
+    pub(super) fn traffic(&self) -> (u64, u64, u64) {
         let seen = self.seen();
-        (seen.served, seen.lost_to_mishaps)
+        (seen.served, seen.done, seen.lost_to_mishaps)
     }
 
     /// Returns the ids of the instances that get requests.
@@ -145,7 +148,9 @@ impl Shadow {
                 seen.operations.push((request.to, now + then));
             }
         }
+        let before = seen.operations.len();
         seen.operations.retain(|(_, ends_at)| *ends_at > now);
+        seen.done += (before - seen.operations.len()) as u64;
     }
 
     fn begin_request(&self, truths: &BTreeMap<InstanceId, Truth>, now: Moment) {
