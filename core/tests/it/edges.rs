@@ -1,9 +1,9 @@
-//! What fuzzing found, each as a plain case.
+//! What fuzzing, reviews and the model found, each as a plain case.
 
-use crate::on_its_way::enters;
-use crate::world::World;
+use crate::on_its_way::{decided, enters};
+use crate::world::{Green, World};
 use serde_json::json;
-use teal_core::action::{Action, PoolAction};
+use teal_core::action::{Action, InstanceAction, Lock, PoolAction};
 use teal_core::decide::{Decision, decide};
 use teal_core::evidence::Evidence;
 use teal_core::journal::{Command, Outcome};
@@ -271,4 +271,29 @@ fn an_orchestrator_that_corrects_itself_about_the_past_has_seen_no_failure() {
     ];
 
     assert_eq!(healthy_since(&looks), Some(Moment(1_000)));
+}
+
+/// Found by the model: overridden unseen, somebody else's change of the size and the kill count both, and one more goes.
+#[test]
+fn a_rollback_overrides_only_a_lock_that_it_has_seen() {
+    for (is_locked, lock) in [(true, Lock::Override), (false, Lock::Respect)] {
+        let mut world = World::new(2, &[], 7);
+        world.green = Green::NeverHealthy;
+        while world
+            .fleets
+            .get(&Role::Green)
+            .is_none_or(|it| it.copies.is_empty())
+        {
+            assert_eq!(world.step(), None);
+        }
+        let reason = "test".to_owned();
+        world.ask(Command::Rollback { reason });
+        let until = world.now + Span::minutes(u64::from(is_locked));
+        world.fleet(Role::Green).locked_until = until;
+
+        let actions = decided(&mut world);
+
+        let is_kill = |action: &Action| matches!(action, Action::Instance(InstanceAction::Kill { lock: told, .. }) if *told == lock);
+        assert!(actions.iter().any(is_kill), "{actions:?}");
+    }
 }
