@@ -16,6 +16,8 @@ use teal_core::{Moment, Span};
 pub(crate) const LATE_FOR: Span = Span::seconds(5);
 /// How long nobody is there after a death, at most: longer than any deadline.
 const LONG_AWAY: Span = Span::minutes(15);
+/// No wait for the same thing is longer, whatever it is for: far more than all deadlines together.
+const LONGEST: Span = Span::minutes(60);
 /// After so many small steps in a row in which nothing else happened, time passes in one leap.
 const STEPS_MAX: u32 = 1;
 
@@ -254,6 +256,11 @@ impl Moves<'_> {
             node.pass_until(until);
             let before = node.clone();
             match node.decide(self.plan, sight)? {
+                Decision::Wait { reason, .. } if node.now.since(began) > LONGEST => {
+                    let what = format!("still, after {LONGEST}: {}", reason.text);
+                    let promise = "P7 no endless wait";
+                    return Err(Violation { promise, what });
+                }
                 Decision::Wait {
                     until: next,
                     reason,
