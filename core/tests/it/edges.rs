@@ -297,3 +297,18 @@ fn a_rollback_overrides_only_a_lock_that_it_has_seen() {
         assert!(actions.iter().any(is_kill), "{actions:?}");
     }
 }
+
+#[test]
+fn evidence_forgets_instances_that_are_gone_and_listed_in_no_pool() {
+    let mut world = World::new(2, &[], 7);
+    drop(world.look());
+    let gone = world.fleet(Role::Blue).copies.remove(0).id;
+    drop(world.look());
+    let remembers = |world: &World| format!("{:?}", world.evidence).contains(gone.as_str());
+    assert!(remembers(&world), "its entry in the pool is ours to forget");
+
+    world.pool.as_mut().unwrap().remove(&gone);
+    drop(world.look());
+
+    assert!(!remembers(&world));
+}
