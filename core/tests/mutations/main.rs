@@ -2,7 +2,7 @@
 //! that nothing can break proves nothing.
 //!
 //! Each is built and run against the model check first and the properties and scenarios (`--test it`) then.
-//! `./check mutations` runs it; `TEAL_MUTATION=floor` tries those alone whose name contains that.
+//! `./check mutations` runs it; `TEAL_MUTATION=floor,pause` tries those alone whose name contains one of these.
 #![expect(
     clippy::unwrap_used,
     clippy::disallowed_methods,
