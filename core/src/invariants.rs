@@ -299,12 +299,16 @@ impl Case<'_> {
         }
     }
 
-    /// P2: a kill does not make the revision smaller than what goes on running, of which its orchestrator would then stop
-    /// some of its own choice.
+    /// P2: a kill does not make the revision smaller than what goes on running, or gets requests out of its orchestrator's
+    /// reach, of which it would then stop some of its own choice.
     fn keeps_the_rest(&self, role: Role, victims: &[Victim]) -> Checked {
         let runs = |one: &&Instance| {
             let told = self.state.killed.contains_key(&one.id);
-            matches!(one.phase, Phase::Starting | Phase::Running) && !told
+            match one.phase {
+                Phase::Starting | Phase::Running => !told,
+                Phase::Unreachable => one.is_in_pool(),
+                Phase::Stopping => false,
+            }
         };
         let named = |one: &Instance| victims.iter().any(|victim| victim.instance == one.id);
         let running = self.seen.instances(role).filter(runs);

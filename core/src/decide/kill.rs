@@ -75,14 +75,16 @@ impl Sides<'_> {
 
     /// Whether more would run after a kill than are wanted then. Stopping an instance makes its revision smaller by one,
     /// so an orchestrator that runs one too many, say because one came back that it had replaced, would stop another one
-    /// of its own choice. It has to come to its own size first.
+    /// of its own choice. It has to come to its own size first. One that is out of reach and still gets requests may come
+    /// back any moment, and counts.
     fn would_leave_too_many(&self, victims: &[Victim]) -> bool {
         let Some(revision) = self.seen.revision(self.outgoing_role()) else {
             return false;
         };
         let runs = |one: &&Instance| match one.phase {
             Phase::Starting | Phase::Running => !self.state.killed.contains_key(&one.id),
-            Phase::Stopping | Phase::Unreachable => false,
+            Phase::Unreachable => one.is_in_pool(),
+            Phase::Stopping => false,
         };
         let is_victim = |one: &&Instance| victims.iter().any(|victim| victim.instance == one.id);
         let staying = self.outgoing().filter(runs).filter(|one| !is_victim(one));

@@ -7,7 +7,7 @@ use teal_core::action::{Action, InstanceAction, Lock, Member, PoolAction};
 use teal_core::decide::{Decision, WaitingFor, decide};
 use teal_core::journal::{Command, Effect, Event, Outcome};
 use teal_core::name::{Address, InstanceId, PoolId, Role};
-use teal_core::observation::{EndpointState, Phase};
+use teal_core::observation::{EndpointState, Health, Phase};
 use teal_core::{Moment, Span};
 
 pub(crate) const SWITCH: (&str, &str) = ("strategy", "switch");
@@ -48,6 +48,40 @@ fn nothing_is_stopped_while_more_run_than_are_wanted_since_one_more_would_go_wit
         .copies
         .retain(|copy| copy.id != back);
     assert_eq!(world.run(3_000), Some(Outcome::Completed));
+}
+
+/// Found by the simulated cluster: it comes back, finds its revision smaller, and is stopped with its requests.
+#[test]
+fn a_spare_is_not_stopped_while_one_that_gets_requests_is_out_of_reach() {
+    let mut world = World::new(1, &[SWITCH, ("keep_blue", "10s")], 3);
+    while waits_for(&mut world) != Some(WaitingFor::Bake) {
+        assert_eq!(world.step(), None);
+    }
+    let lost = &mut world.fleet(Role::Green).copies[0];
+    lost.phase = Phase::Unreachable;
+    let lost = lost.id.clone();
+    let spare = world.add(Role::Green);
+    let well_at = world.now + Span::seconds(20);
+    let blue = &mut world.fleet(Role::Blue).copies[0];
+    (blue.health, blue.changes_at) = (Health::Unhealthy, well_at);
+    let reason = "test".to_owned();
+    world.ask(Command::Rollback { reason });
+
+    let serves =
+        |world: &World, id| world.pool.as_ref().unwrap().get(id) == Some(&EndpointState::Serving);
+    let mut looks = 0;
+    while serves(&world, &lost) {
+        assert!(
+            world
+                .copies()
+                .any(|copy| copy.id == spare && copy.phase != Phase::Stopping)
+        );
+        assert_eq!(world.step(), None);
+        looks += 1;
+    }
+
+    assert!(looks > 100, "{looks}");
+    assert!(matches!(world.run(3_000), Some(Outcome::RolledBack { .. })));
 }
 
 /// Lets BLUE drain, and a first word to let one of it back in be lost on its way.

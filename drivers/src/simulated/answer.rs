@@ -310,7 +310,8 @@ impl State {
             return locked;
         }
         for index in 0..self.tasks.len() {
-            if self.tasks[index].app == id {
+            // Of one that was given up nothing is left in Marathon: it is stopped when it comes back, app or no app.
+            if self.tasks[index].app == id && !self.tasks[index].expunged {
                 self.stop(index, By::Caller, now);
             }
         }
