@@ -276,10 +276,22 @@ impl State {
             .map(|&index| json!({ "id": self.tasks[index].id, "appId": self.tasks[index].app }))
             .collect();
         if scales {
+            // One that came back on the way of the call made one too many, and Marathon has stopped one that is named
+            // here; the size is made smaller for it once more, and whatever else has to go is Marathon's choice too.
+            let is_stopped_by_others = |&index: &usize| {
+                self.tasks[index]
+                    .dying
+                    .is_some_and(|it| it.by != By::Caller)
+            };
+            let by = if named.iter().any(is_stopped_by_others) {
+                By::Marathon
+            } else {
+                By::Caller
+            };
             for &index in &named {
                 if let Some(app) = self.apps.get_mut(&self.tasks[index].app) {
                     let fewer = app.instances.saturating_sub(1);
-                    app.resize(fewer, By::Caller, now);
+                    app.resize(fewer, by, now);
                 }
             }
         }

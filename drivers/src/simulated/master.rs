@@ -175,10 +175,11 @@ impl Shared {
         if !call.is_change() {
             return self.state().answer(&call, crate::clock::now());
         }
-        let _turn = self.queue.lock().await;
+        // It is late for itself: behind another late one it would come about later than it may.
         if let Fate::Late(by) = fate {
             sleep(by.duration()).await;
         }
+        let _turn = self.queue.lock().await;
         let takes = self.state().chance.span(1, 60);
         sleep(takes.duration()).await;
         while !self.is_led() {
