@@ -8,11 +8,14 @@ mod pending;
 
 pub use labels::{DEPLOYMENT, DIGEST, Labels, PLAN, PoolLabels, REPLACES, SERVICE};
 
-use crate::name::{RevisionId, ServiceName};
+use crate::name::{PoolId, RevisionId, ServiceName};
 use crate::problem::Problem;
 use crate::settings::Settings;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+/// Ports beyond this many are not looked for in a balancer, unless a label speaks of them.
+const PORTS: usize = 8;
 
 /// An app definition that teal can deploy.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,6 +100,36 @@ impl Definition {
     #[must_use]
     pub fn of_running(body: &Map<String, Value>) -> Self {
         Self::gather(body.clone(), &mut Vec::new())
+    }
+
+    /// Returns what the pool of a port index may be called, the likeliest first: what a label says alone, or else what
+    /// teal calls it, and what marathon-lb calls it (`<group>_<port>`; its `marathon_lb.py`, `App.backend`).
+    #[must_use]
+    pub fn pool_ids_of(&self, index: usize) -> Vec<PoolId> {
+        let labels = self.labels.pools.get(&index);
+        if let Some(backend) = labels.and_then(|labels| labels.backend.as_ref()) {
+            return vec![PoolId::from(backend.as_str())];
+        }
+        let own = match index {
+            0 => PoolId::from(self.service.as_str()),
+            _ => PoolId(format!("{}:{index}", self.service)),
+        };
+        let port = labels.and_then(|labels| labels.port);
+        let marathon_lbs = port.map(|port| PoolId(format!("{}_{port}", self.service)));
+        std::iter::once(own).chain(marathon_lbs).collect()
+    }
+
+    /// Returns everything that a pool of this service may be called.
+    #[must_use]
+    pub fn pool_ids(&self) -> Vec<PoolId> {
+        let named = self
+            .labels
+            .pools
+            .keys()
+            .copied()
+            .filter(|index| *index >= PORTS);
+        let ports = (0..PORTS).chain(named);
+        ports.flat_map(|index| self.pool_ids_of(index)).collect()
     }
 
     fn gather(body: Map<String, Value>, problems: &mut Vec<Problem>) -> Self {

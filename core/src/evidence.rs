@@ -200,6 +200,7 @@ impl Evidence {
 #[derive(Default)]
 struct Endpoints {
     serving: usize,
+    partly: usize,
     draining: usize,
     in_flight: Vec<Option<u64>>,
 }
@@ -210,6 +211,7 @@ fn endpoints(pools: &[PoolSighting]) -> BTreeMap<&InstanceId, Endpoints> {
         let entry = by_instance.entry(&endpoint.instance).or_default();
         match endpoint.state {
             EndpointState::Serving => entry.serving += 1,
+            EndpointState::Partly => entry.partly += 1,
             EndpointState::Draining => entry.draining += 1,
         }
         entry.in_flight.push(endpoint.in_flight);
@@ -289,10 +291,10 @@ impl Look<'_> {
             return (Traffic::Out, Some(0));
         };
         let required = self.plan.pools_of(role, &seen.addresses).count();
-        let traffic = match (endpoints.serving, endpoints.draining) {
-            (0, _) => Traffic::Draining,
-            (serving, 0) if serving >= required => Traffic::Serving,
-            (_, _) => Traffic::Partly,
+        let traffic = match (endpoints.serving, endpoints.partly, endpoints.draining) {
+            (0, 0, _) => Traffic::Draining,
+            (serving, 0, 0) if serving >= required => Traffic::Serving,
+            (_, _, _) => Traffic::Partly,
         };
         let both = |sum: u64, one: &Option<u64>| Some(sum.saturating_add((*one)?));
         (traffic, endpoints.in_flight.iter().try_fold(0, both))

@@ -5,7 +5,7 @@ use crate::action::{Action, InstanceAction, KillReason, PoolAction, Victim};
 use crate::decide::{Decision, Then};
 use crate::journal::{Outcome, State};
 use crate::name::{InstanceId, PoolId, Role};
-use crate::observation::{EndpointState, Instance, Observation, Pending, Phase, Stray, Traffic};
+use crate::observation::{Instance, Observation, Pending, Phase, Stray, Traffic};
 use crate::plan::{ON_ITS_WAY, Plan};
 use crate::time::{Moment, Span};
 
@@ -181,7 +181,7 @@ impl Case<'_> {
         ensure(gone, "P9 nothing left", || {
             format!("{id} would be forgotten and is not ours, or alive")
         })?;
-        let serving = entries().any(|stray| stray.state == EndpointState::Serving);
+        let serving = entries().any(|stray| stray.state.gets_requests());
         let safe = !serving || self.seen.capacity() > 0 || self.plan.target(self.incoming()) == 0;
         ensure(safe, "P1 capacity", || {
             format!("forgetting {id} would leave a pool with nothing that serves")

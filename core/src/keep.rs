@@ -125,6 +125,7 @@ mod tests {
             id: PoolId::from("oinker"),
             listen: None,
             endpoints: listed.iter().map(endpoint).collect(),
+            vacancies: None,
         };
         let revision = RevisionSighting {
             id: "/oinker".into(),

@@ -39,8 +39,21 @@ pub enum Phase {
 pub enum EndpointState {
     /// Gets new requests.
     Serving,
+    /// Gets new requests from some of the processes that the balancer is made of, and not from all.
+    Partly,
     /// Gets no new requests; finishes those it has.
     Draining,
+}
+
+impl EndpointState {
+    /// Tells whether new requests may reach it.
+    #[must_use]
+    pub const fn gets_requests(self) -> bool {
+        match self {
+            Self::Serving | Self::Partly => true,
+            Self::Draining => false,
+        }
+    }
 }
 
 /// Traffic state of an instance over all pools of its service.
@@ -51,7 +64,7 @@ pub enum Traffic {
     Out,
     /// In no pool for new requests, in at least one for old ones.
     Draining,
-    /// Serving in some pools of the service and not in all.
+    /// Serving in some pools of the service and not in all, or not from every process of a balancer.
     Partly,
     /// Serving in every pool of the service.
     Serving,
@@ -130,6 +143,8 @@ pub struct PoolSighting {
     pub listen: Option<String>,
     /// Its endpoints.
     pub endpoints: Vec<EndpointSighting>,
+    /// How many more endpoints it has a place for; None: as many as there are.
+    pub vacancies: Option<u32>,
 }
 
 /// One endpoint as its balancer tells.

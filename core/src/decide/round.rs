@@ -4,7 +4,7 @@
 use super::sides::Sides;
 use crate::action::{Action, InstanceAction, Lock, Mark, Member, PoolAction};
 use crate::name::{InstanceId, Role};
-use crate::observation::{EndpointState, Instance, Phase, Traffic};
+use crate::observation::{Instance, Phase, Traffic};
 use crate::plan::PoolPlan;
 use crate::settings::{Gate, OnDrainDeadline};
 use serde_json::{Value, json};
@@ -122,7 +122,7 @@ impl Sides<'_> {
             strays.filter(|stray| stray.pool == pool.id)
         };
         let serves = |id: &InstanceId| {
-            listed().any(|other| other.instance == *id && other.state == EndpointState::Serving)
+            listed().any(|other| other.instance == *id && other.state.gets_requests())
         };
         listed()
             .filter(|stray| self.is_ours(stray) && (may_empty || !serves(&stray.instance)))

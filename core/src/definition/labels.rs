@@ -22,7 +22,7 @@ pub const PLAN: &str = "TEAL_PLAN";
 /// Written by teal on what it creates: tells two definitions of one revision id apart.
 pub const DIGEST: &str = "TEAL_DIGEST";
 
-const OWN: [&str; 12] = [
+const OWN: [&str; 13] = [
     SERVICE,
     DEPLOYMENT,
     REPLACES,
@@ -35,6 +35,7 @@ const OWN: [&str; 12] = [
     "TEAL_PENDING_PORT_INDEX",
     "TEAL_LISTEN",
     "TEAL_PROTOCOL",
+    "TEAL_HAPROXY_BACKEND",
 ];
 
 /// The labels, understood.
@@ -65,6 +66,10 @@ pub struct PoolLabels {
     pub listen: Option<String>,
     /// What it speaks.
     pub protocol: Option<Protocol>,
+    /// What the pool is called where somebody else made it: the name of a backend of HAProxy.
+    pub backend: Option<String>,
+    /// The service port that marathon-lb has it at, which is in its name for the backend.
+    pub port: Option<u16>,
 }
 
 impl Labels {
@@ -135,6 +140,7 @@ impl Labels {
                 match key {
                     "LISTEN" => self.listen(index, name, text, problems),
                     "PROTOCOL" => self.protocol(index, name, text, problems),
+                    "HAPROXY_BACKEND" => self.backend(index, name, text, problems),
                     _ => self.setting(name, rest, text, problems),
                 }
             }
@@ -168,6 +174,16 @@ impl Labels {
             }
         };
         self.pools.entry(index).or_default().protocol = Some(protocol);
+    }
+
+    fn backend(&mut self, index: usize, name: &str, text: &str, problems: &mut Vec<Problem>) {
+        let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+        if text.is_empty() || !text.bytes().all(fine) {
+            let what = format!("`{text}` is no name of a backend");
+            let problem = Problem::new(format!("labels.{name}"), what);
+            problems.push(problem.hint("HAProxy's names have letters, digits and `-_.:` alone"));
+        }
+        self.pools.entry(index).or_default().backend = Some(text.to_owned());
     }
 
     fn setting(&mut self, label: &str, rest: &str, text: &str, problems: &mut Vec<Problem>) {
@@ -207,6 +223,7 @@ impl Labels {
         match key {
             "PORT" => {
                 let pool = self.pools.entry(index).or_default();
+                pool.port = text.parse().ok();
                 pool.listen
                     .get_or_insert_with(|| format!("127.0.0.1:{text}"));
             }

@@ -4,9 +4,7 @@ use super::refuse;
 use super::{BluePlan, GreenPlan, Plan, PoolPlan, Protocol};
 use crate::definition::{self, Definition, PendingSource};
 use crate::name::{DeploymentId, InstanceId, PoolId, RevisionId, Role, ServiceName};
-use crate::observation::{
-    EndpointState, Health, InstanceSighting, Phase, PoolSighting, RevisionSighting,
-};
+use crate::observation::{Health, InstanceSighting, Phase, PoolSighting, RevisionSighting};
 use crate::problem::Problem;
 use crate::settings::{Settings, Size, Strategy};
 use crate::time::Moment;
@@ -103,6 +101,7 @@ pub fn make(request: &Request<'_>) -> Result<Option<Plan>, Vec<Problem>> {
     refuse::other_traffic(request, blue, &pools, &mut problems);
     refuse::the_impossible(request.balancer, &pools, &mut problems);
     let numbers = Numbers::work_out(request, blue, &mut problems);
+    refuse::too_many(request.pools, &pools, numbers.at_once(blue), &mut problems);
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -212,6 +211,15 @@ struct Numbers {
 }
 
 impl Numbers {
+    /// How many instances may be in a pool at once.
+    fn at_once(&self, blue: Option<&Found>) -> u32 {
+        if blue.is_some() {
+            self.room
+        } else {
+            self.target
+        }
+    }
+
     fn work_out(request: &Request<'_>, blue: Option<&Found>, problems: &mut Vec<Problem>) -> Self {
         let settings = request.settings;
         let asked = request.definition.instances;
@@ -407,10 +415,7 @@ fn blue_plan(request: &Request<'_>, blue: &Found, pools: &[PoolPlan]) -> BluePla
         .iter()
         .filter(|pool| pools.iter().any(|plan| plan.id == pool.id))
     {
-        let endpoints = pool
-            .endpoints
-            .iter()
-            .filter(|e| e.state == EndpointState::Serving);
+        let endpoints = pool.endpoints.iter().filter(|e| e.state.gets_requests());
         let ids = endpoints.map(|endpoint| endpoint.instance.clone());
         serving.extend(ids.filter(|id| blue.sighting.instances.iter().any(|one| one.id == *id)));
     }
@@ -438,14 +443,16 @@ fn pools(request: &Request<'_>) -> Vec<PoolPlan> {
             .get(&index)
             .cloned()
             .unwrap_or_default();
-        if index > 0 && labels.listen.is_none() {
+        if index > 0 && labels.listen.is_none() && labels.backend.is_none() {
             continue;
         }
-        let id = match index {
-            0 => PoolId::from(definition.service.as_str()),
-            _ => PoolId(format!("{}:{index}", definition.service)),
+        let exists = |id: &PoolId| request.pools.iter().any(|pool| pool.id == *id);
+        let ids = definition.pool_ids_of(index);
+        let existing = ids.iter().find(|id| exists(id));
+        let Some(id) = existing.or(ids.first()).cloned() else {
+            continue;
         };
-        let existed = request.pools.iter().any(|pool| pool.id == id);
+        let existed = existing.is_some();
         let own_port = (*service_port != 0).then(|| format!("127.0.0.1:{service_port}"));
         let listen = labels.listen.or(if existed { None } else { own_port });
         let protocol = labels.protocol.unwrap_or(Protocol::Http);
@@ -504,6 +511,13 @@ fn notes(request: &Request<'_>, blue: Option<&Found>) -> Vec<String> {
     }
     if request.definition.health_checks == 0 {
         notes.push("no health check: running for min_healthy_time is taken as healthy".to_owned());
+    }
+    let strangers: Vec<String> = dead(request).iter().map(ToString::to_string).collect();
+    if !strangers.is_empty() {
+        notes.push(format!(
+            "the pool has endpoints that are no instances of anything that runs; they leave it: {}",
+            strangers.join(", ")
+        ));
     }
     let Some(blue) = blue else {
         notes.push("nothing runs for this service yet: this is its first deployment".to_owned());

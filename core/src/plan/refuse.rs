@@ -3,7 +3,7 @@
 use super::make::{BalancerAbilities, Found, Request};
 use super::{PoolPlan, Protocol};
 use crate::name::{InstanceId, RevisionId};
-use crate::observation::EndpointState;
+use crate::observation::PoolSighting;
 use crate::problem::Problem;
 use std::collections::BTreeSet;
 
@@ -69,12 +69,44 @@ pub(super) fn the_impossible(
                     "balancer",
                     format!("there is no pool {} and it cannot open one", pool.id),
                 )
-                .hint("make the pool in the balancer's own configuration"),
+                .hint(
+                    "make it in the balancer's own configuration (HAProxy: `teal haproxy-config` shows how), or name the \
+                     one that is there with TEAL_HAPROXY_BACKEND",
+                ),
             );
         }
         if pool.protocol == Protocol::Tcp && !can.tcp {
             let what = format!("pool {} is to serve raw TCP, and it cannot", pool.id);
             problems.push(Problem::new("labels.TEAL_PROTOCOL", what));
+        }
+    }
+}
+
+/// A pool whose places were counted out by hand has to have one for every instance that may be in it at once.
+pub(super) fn too_many(
+    found: &[PoolSighting],
+    pools: &[PoolPlan],
+    at_once: u32,
+    problems: &mut Vec<Problem>,
+) {
+    for pool in found
+        .iter()
+        .filter(|found| pools.iter().any(|pool| pool.id == found.id))
+    {
+        let Some(vacancies) = pool.vacancies else {
+            continue;
+        };
+        let places = vacancies as usize + pool.endpoints.len();
+        if places < at_once as usize {
+            let what = format!(
+                "pool {} has places for {places} endpoints, and up to {at_once} would be in it at once",
+                pool.id
+            );
+            problems.push(
+                Problem::new("balancer", what).hint(
+                    "give it more places (HAProxy: a longer server-template), or lower --surge",
+                ),
+            );
         }
     }
 }
@@ -100,7 +132,7 @@ pub(super) fn other_traffic(
         for endpoint in pool
             .endpoints
             .iter()
-            .filter(|one| one.state == EndpointState::Serving)
+            .filter(|one| one.state.gets_requests())
         {
             let Some(owner) = owner(&endpoint.instance) else {
                 continue;

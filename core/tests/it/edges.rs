@@ -54,6 +54,7 @@ fn counts_of_several_pools_that_cannot_be_added_up_are_no_small_number() {
             state: EndpointState::Draining,
             in_flight: Some(u64::MAX),
         }],
+        vacancies: None,
     };
     let revision = world.look().blue.unwrap().id;
     let revisions = [(Role::Blue, sighting(&revision, &blue))];

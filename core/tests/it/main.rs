@@ -9,6 +9,7 @@ mod definitions;
 mod edges;
 mod fuzz;
 mod leaving;
+mod made_elsewhere;
 mod mangled;
 mod on_its_way;
 mod scenarios;

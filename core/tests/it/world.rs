@@ -304,6 +304,7 @@ impl World {
             id: PoolId::from("oinker"),
             listen: None,
             endpoints: pool.iter().map(endpoint).collect(),
+            vacancies: None,
         };
         self.pool.iter().map(pool).collect()
     }
@@ -634,13 +635,12 @@ fn placeholder() -> (Plan, State) {
         batch: 0,
         atomic_change: false,
         settings: Settings::default(),
-        dead: std::collections::BTreeSet::new(),
-        pooled: std::collections::BTreeSet::new(),
+        dead: [].into(),
+        pooled: [].into(),
         notes: Vec::new(),
     };
-    let event = Event::Begun {
-        plan: Box::new(plan.clone()),
-    };
+    let begun = Box::new(plan);
+    let event = Event::Begun { plan: begun };
     State::begin(&Entry {
         seq: 1,
         at: Moment(0),

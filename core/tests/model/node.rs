@@ -218,6 +218,7 @@ pub(crate) fn pools(world: &World) -> Vec<PoolSighting> {
         id: PoolId::from("oinker"),
         listen: None,
         endpoints: pool.iter().map(endpoint).collect(),
+        vacancies: None,
     };
     world.pool.iter().map(pool).collect()
 }

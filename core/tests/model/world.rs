@@ -463,7 +463,7 @@ impl World {
         let pool = self.pool.clone().unwrap_or_default();
         for copy in self.fleets.values_mut().flat_map(|it| &mut it.copies) {
             match (pool.get(&copy.id), copy.work) {
-                (Some(EndpointState::Serving), _) => copy.work = Work::Busy,
+                (Some(EndpointState::Serving | EndpointState::Partly), _) => copy.work = Work::Busy,
                 (Some(EndpointState::Draining) | None, Work::Busy) => copy.work = Work::Requests,
                 (Some(EndpointState::Draining) | None, _) => {}
             }

@@ -208,6 +208,7 @@ pub(in crate::fuzz) fn pool() -> BoxedStrategy<PoolSighting> {
             id,
             listen,
             endpoints,
+            vacancies: None,
         })
         .boxed()
 }
