@@ -6,6 +6,7 @@
 //! of the world, and never resends a change by itself: the caller looks again and decides. [`conformance`] states
 //! what every driver must do; [`fake`] and [`faulty`] are worlds to test against.
 
+mod address;
 mod error;
 mod secret;
 
@@ -15,6 +16,7 @@ pub mod chance;
 pub mod clock;
 pub mod conformance;
 pub mod dcos;
+pub mod directory;
 pub mod fake;
 pub mod faulty;
 pub mod gauge;

@@ -7,13 +7,13 @@
 //! | `POST /v1/pools/{name}/change` `{"admit","withdraw","forget"}` | 200 the pool after the change, which is one step |
 //! | `DELETE /v1/pools/{name}` | 200, 204; 404 |
 
+use crate::address::resolve;
 use crate::http::{Client, Method, segment};
 use crate::{Balancer, Capabilities, DriverError};
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::net::SocketAddr;
 use teal_core::action::{Member, PoolAction};
 use teal_core::name::{Address, InstanceId, PoolId};
 use teal_core::observation::{EndpointSighting, EndpointState, PoolSighting};
@@ -74,6 +74,7 @@ impl Builtin {
             id: id.clone(),
             listen: pool.listen,
             endpoints,
+            vacancies: None,
         }))
     }
 
@@ -82,7 +83,7 @@ impl Builtin {
             return Ok(());
         }
         let listen = match &pool.listen {
-            Some(listen) => Value::from(socket_address(listen).await?.to_string()),
+            Some(listen) => Value::from(resolve(listen).await?.to_string()),
             None => Value::Null,
         };
         let protocol = match pool.protocol {
@@ -104,7 +105,7 @@ impl Builtin {
         forget: &[InstanceId],
     ) -> Result<(), DriverError> {
         let admit = try_join_all(admit.iter().map(|member| async move {
-            let address = socket_address(member.address.as_str()).await?.to_string();
+            let address = resolve(member.address.as_str()).await?.to_string();
             Ok::<_, DriverError>(json!({ "instance": member.instance, "address": address }))
         }));
         let body = json!({ "admit": admit.await?, "withdraw": withdraw, "forget": forget });
@@ -178,29 +179,6 @@ fn path(pool: &PoolId) -> String {
     format!("/v1/pools/{}", segment(pool.as_str()))
 }
 
-/// The proxy takes numbers only, so that what it connects to is settled when it is told. IPv4 goes first: what
-/// orchestrators call `localhost` listens there.
-async fn socket_address(text: &str) -> Result<SocketAddr, DriverError> {
-    if let Ok(address) = text.parse() {
-        return Ok(address);
-    }
-    let unresolved = |reason: String| DriverError::Unreachable {
-        url: text.to_owned(),
-        reason,
-    };
-    let found: Vec<SocketAddr> = tokio::net::lookup_host(text)
-        .await
-        .map_err(|error| unresolved(format!("its name is not known: {error}")))?
-        .collect();
-    let first = found
-        .iter()
-        .find(|address| address.is_ipv4())
-        .or(found.first());
-    first
-        .copied()
-        .ok_or_else(|| unresolved("its name has no address".to_owned()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,21 +188,6 @@ mod tests {
         assert_eq!(
             path(&PoolId::from("shop/cart:1")),
             "/v1/pools/shop%2Fcart%3A1"
-        );
-    }
-
-    #[tokio::test]
-    async fn a_name_is_resolved_and_an_address_is_left_as_it_is() {
-        let resolved = socket_address("localhost:31001")
-            .await
-            .expect("localhost is known");
-
-        assert!(resolved.ip().is_loopback());
-        assert_eq!(
-            socket_address("10.0.0.7:80")
-                .await
-                .map(|address| address.to_string()),
-            Ok("10.0.0.7:80".to_owned())
         );
     }
 }

@@ -8,6 +8,9 @@ use teal_core::observation::{EndpointState, PoolSighting};
 use teal_core::plan::{PoolPlan, Protocol};
 use tokio::time::{Instant, sleep};
 
+/// The instances that the rules admit.
+const INSTANCES: [&str; 6] = ["a", "b", "c", "blue-1", "blue-2", "green-1"];
+
 /// What a rule is tried on.
 #[derive(Clone)]
 pub struct Trial<'a> {
@@ -64,7 +67,7 @@ pub async fn an_admitted_endpoint_is_read_back_as_serving(trial: &Trial<'_>) {
     assert!(
         seen.endpoints
             .iter()
-            .all(|endpoint| endpoint.address == address()),
+            .all(|endpoint| endpoint.address == address(endpoint.instance.as_str())),
         "{seen:?}"
     );
     trial.clear_up().await;
@@ -266,9 +269,13 @@ pub async fn a_closed_pool_is_gone(trial: &Trial<'_>) {
     assert_eq!(trial.look().await, None);
 }
 
-fn address() -> Address {
-    // Nothing listens there, and nothing is sent.
-    Address::from("127.0.0.1:9")
+/// Returns the address of an instance, which no other has: some balancers know their endpoints by nothing else.
+/// Nothing listens there, and nothing is sent.
+fn address(instance: &str) -> Address {
+    let known = INSTANCES.iter().zip(9..);
+    let mut ports = known.filter(|(known, _)| **known == instance);
+    let (_, port) = ports.next().expect("every instance of a rule is listed");
+    Address(format!("127.0.0.1:{port}"))
 }
 
 fn serving(pool: &PoolSighting) -> Vec<String> {
@@ -351,7 +358,7 @@ impl Trial<'_> {
         let ids = |ids: &[&str]| ids.iter().map(|&id| InstanceId::from(id)).collect();
         let member = |id: &&str| Member {
             instance: InstanceId::from(*id),
-            address: address(),
+            address: address(id),
         };
         PoolAction::Change {
             pool: self.pool.clone(),

@@ -227,6 +227,7 @@ impl State {
             id: id.clone(),
             listen: pool.listen.clone(),
             endpoints,
+            vacancies: None,
         })
     }
 
