@@ -1,8 +1,8 @@
 //! The command line: one variant per command, one line of dispatch each.
 
 use crate::commands::{
-    app, completion, demo, deploy, doctor, history, load, logs, oinker, pool, report, status,
-    steer, task, up, wait,
+    app, completion, demo, deploy, doctor, haproxy_config, haproxy_reload, history, keep, load,
+    logs, oinker, pool, report, status, steer, task, up, wait,
 };
 use crate::failure::{Exit, Failure};
 use crate::settings::GlobalArgs;
@@ -46,9 +46,12 @@ enum Command {
     Task(task::TaskCommand),
     #[command(subcommand)]
     Pool(pool::PoolCommand),
+    Keep(keep::KeepArgs),
     Logs(logs::LogsArgs),
     Load(load::LoadArgs),
     Doctor(doctor::DoctorArgs),
+    HaproxyConfig(haproxy_config::HaproxyConfigArgs),
+    HaproxyReload(haproxy_reload::HaproxyReloadArgs),
     Completion(completion::CompletionArgs),
     #[command(hide = true)]
     Oinker(oinker::OinkerArgs),
@@ -67,6 +70,8 @@ impl Command {
         let places = || global.resolve();
         match self {
             Self::Completion(args) => Ok(completion::run(&args)),
+            Self::HaproxyConfig(args) => haproxy_config::run(&args),
+            Self::HaproxyReload(args) => haproxy_reload::run(&places()?, args).await,
             Self::Oinker(args) => oinker::run(args).await,
             Self::Demo(args) => demo::run(&places()?, args).await,
             Self::Up(args) => up::run(&places()?, args).await,
@@ -85,6 +90,7 @@ impl Command {
             Self::App(command) => app::run(&places()?, command).await,
             Self::Task(command) => task::run(&places()?, command).await,
             Self::Pool(command) => pool::run(&places()?, command).await,
+            Self::Keep(args) => keep::run(&places()?, args).await,
             Self::Logs(args) => logs::run(&places()?, args).await,
             Self::Load(args) => load::run(&places()?, args).await,
             Self::Doctor(args) => doctor::run(&places()?, args).await,

@@ -72,11 +72,14 @@ impl Failure {
     }
 
     pub(crate) fn balancer(error: &DriverError) -> Self {
-        Self::driver(
-            Exit::Balancer,
-            error,
-            "`teal up` starts one on this machine; --balancer says where another one is",
-        )
+        let is_haproxy =
+            matches!(error, DriverError::Unreachable { url, .. } if url.starts_with("haproxy+"));
+        let absent = if is_haproxy {
+            "is HAProxy running, and may this user open that socket? `teal doctor` tells more"
+        } else {
+            "`teal up` starts one on this machine; --balancer says where another one is"
+        };
+        Self::driver(Exit::Balancer, error, absent)
     }
 
     fn driver(exit: Exit, error: &DriverError, absent: &str) -> Self {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use teal_core::definition::Definition;
 use teal_core::keep::keep;
-use teal_core::name::{PoolId, ServiceName};
+use teal_core::name::ServiceName;
 use teal_core::plan::Found;
 use teal_core::report::sentence;
 use teal_core::settings::Settings;
@@ -77,8 +77,7 @@ async fn look_at(
         // What cannot be read was refused when it was deployed.
         settings.set(name, value, place).ok();
     }
-    let id = PoolId::from(service.as_str());
-    let pools = systems.balancer.observe(std::slice::from_ref(&id)).await?;
+    let pools = systems.balancer.observe(&definition.pool_ids_of(0)).await?;
     let Some(pool) = pools.first() else {
         return Ok(None);
     };

@@ -78,6 +78,7 @@ impl Runner {
         lock: ServiceLock,
     ) -> Result<Self, Failure> {
         let knocks = signal(SignalKind::user_defined1()).map_err(anyhow::Error::new)?;
+        systems.note_admitted(&journal.entries);
         Ok(Self {
             looker: Looker::new(systems.clone()),
             evidence: Evidence::default(),

@@ -1,7 +1,9 @@
 //! Where things are and how to go about a deployment: flags, then `TEAL_*` environment, then `teal.toml`, then defaults.
 
+mod balancer;
 mod marathon;
 
+pub(crate) use balancer::{BalancerKind, BalancerPlace};
 pub(crate) use marathon::{MarathonPlace, unusable};
 
 use crate::failure::Failure;
@@ -17,7 +19,8 @@ use teal_core::settings::{SETTINGS, Settings};
 pub(crate) struct GlobalArgs {
     #[command(flatten)]
     marathon: MarathonArgs,
-    /// Where the balancer's admin API is [default: http://127.0.0.1:8081]
+    /// Which balancer: http://… is the admin API of teal's own; haproxy+unix:/PATH and haproxy+tcp://HOST:PORT are the
+    /// Runtime API of HAProxy, URL[,URL…] for all its processes [default: http://127.0.0.1:8081]
     #[arg(long, global = true, env = "TEAL_BALANCER", value_name = "URL")]
     balancer: Option<String>,
     /// Where journals and locks are kept [default: $XDG_STATE_HOME/teal or ~/.local/state/teal]
@@ -39,7 +42,7 @@ pub(crate) struct GlobalArgs {
 #[derive(Debug, Clone)]
 pub(crate) struct Places {
     pub(crate) marathon: MarathonPlace,
-    pub(crate) balancer: String,
+    pub(crate) balancer: BalancerPlace,
     pub(crate) state_dir: PathBuf,
     pub(crate) output: Format,
     /// The project's defaults for deployments.
@@ -58,11 +61,7 @@ impl GlobalArgs {
             marathon: MarathonPlace::resolve(&self.marathon, &project.marathon, &|name| {
                 std::env::var(name).ok()
             }),
-            balancer: self
-                .balancer
-                .clone()
-                .or(project.balancer)
-                .unwrap_or_else(|| "http://127.0.0.1:8081".to_owned()),
+            balancer: BalancerPlace::resolve(self.balancer.as_ref(), project.balancer),
             state_dir: state_dir.map_or_else(default_state_dir, Ok)?,
             output: self.output,
             settings: project.settings,
@@ -110,7 +109,10 @@ impl Project {
                 name if MarathonKeys::NAMES.contains(&name) => {
                     problems.extend(project.marathon.set(name, value).err());
                 }
-                "balancer" => project.balancer = Some(text),
+                "balancer" => match BalancerPlace::read(value) {
+                    Ok(addresses) => project.balancer = Some(addresses),
+                    Err(problem) => problems.push(problem),
+                },
                 "state_dir" => project.state_dir = Some(text),
                 name if SETTINGS.iter().any(|setting| setting.name == name) => {
                     problems.extend(project.settings.set(name, &text, key).err());
@@ -124,6 +126,20 @@ impl Project {
             Err(problems)
         }
     }
+}
+
+/// Reads a key that is one address, or a list of them.
+fn addresses(key: &str, value: &toml::Value, example: &str) -> Result<String, Problem> {
+    let problem = || {
+        Problem::new(key, "it is neither an address nor a list of them")
+            .hint(format!("write it like {example}"))
+    };
+    if let Some(one) = value.as_str() {
+        return Ok(one.to_owned());
+    }
+    let all = value.as_array().ok_or_else(problem)?;
+    let all: Option<Vec<&str>> = all.iter().map(toml::Value::as_str).collect();
+    Ok(all.ok_or_else(problem)?.join(","))
 }
 
 fn unknown(key: &str) -> Problem {

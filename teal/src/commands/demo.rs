@@ -10,7 +10,7 @@ use crate::interrupt::Interrupt;
 use crate::load::{Load, LoadSettings};
 use crate::printer::{self, Format, style};
 use crate::runner::{Audience, End, Scene};
-use crate::settings::{MarathonPlace, Places, SettingArgs};
+use crate::settings::{BalancerPlace, MarathonPlace, Places, SettingArgs};
 use crate::show;
 use crate::store::Store;
 use crate::systems::Systems;
@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use teal_core::definition::Definition;
 use teal_core::journal::{Entry, Outcome};
+use teal_core::name::PoolId;
 
 /// Show a deployment on this machine: engine, balancer, a sample service, live traffic, BLUE → GREEN
 #[derive(Debug, Args)]
@@ -51,7 +52,7 @@ pub(crate) async fn run(places: &Places, args: DemoArgs) -> Result<Exit, Failure
     let pair = Pair::start(&folder, Door::open(any), any, None, CpuLimit::Quota).await?;
     let places = Places {
         marathon: MarathonPlace::at(format!("http://{}", pair.engine.address())),
-        balancer: format!("http://{}", pair.proxy.admin_address()),
+        balancer: BalancerPlace::at(format!("http://{}", pair.proxy.admin_address())),
         state_dir: folder.clone(),
         output: places.output,
         settings: places.settings.clone(),
@@ -80,7 +81,7 @@ impl Stage {
         say(&format!(
             "engine {}, balancer {}, files in {}",
             self.places.marathon.address(),
-            self.places.balancer,
+            self.places.balancer.address(),
             self.folder.display()
         ));
         say("BLUE is deployed: 3 oinkers, the first revision of the service");
@@ -166,7 +167,8 @@ impl Stage {
 
     async fn traffic(&self) -> Result<LoadSettings, Failure> {
         let systems = Systems::connect(&self.places)?;
-        let pools = drive::service_pools(&systems, &"oinker".into()).await?;
+        let pools = systems.balancer.observe(&[PoolId::from("oinker")]).await;
+        let pools = pools.map_err(|error| Failure::balancer(&error))?;
         let listen = pools
             .first()
             .and_then(|pool| pool.listen.clone())

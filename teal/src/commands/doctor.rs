@@ -1,17 +1,15 @@
 //! `teal doctor`: is everything there that a deployment needs?
 
+mod balancer;
 mod marathon;
 
 use crate::failure::{Exit, Failure};
 use crate::printer::{self, Format, style};
 use crate::settings::Places;
 use crate::store::Store;
-use crate::systems;
 use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
-use teal_core::name::PoolId;
-use teal_drivers::Balancer;
 
 /// Check that everything is there that a deployment needs
 #[derive(Debug, Args)]
@@ -68,11 +66,7 @@ pub(crate) async fn run(places: &Places, _: DoctorArgs) -> Result<Exit, Failure>
         state_dir(places),
     )];
     checks.extend(marathon::checks(places).await);
-    checks.push(Check::new(
-        "balancer",
-        Exit::Balancer,
-        balancer(places).await,
-    ));
+    checks.extend(balancer::checks(places).await);
     match places.output {
         Format::Json => printer::json(&checks),
         Format::Text => checks.iter().for_each(print),
@@ -111,18 +105,4 @@ fn state_dir(places: &Places) -> Result<String, Failure> {
     }
     Err(Failure::new(Exit::Internal, damaged.join("; "))
         .hint("move the damaged journal away once you know what it was about"))
-}
-
-async fn balancer(places: &Places) -> Result<String, Failure> {
-    let balancer = systems::balancer(places)?;
-    let pool = PoolId::from("doctor-asks-for-a-pool-that-is-not-there");
-    balancer
-        .observe(&[pool])
-        .await
-        .map_err(|error| Failure::balancer(&error))?;
-    let can = balancer.capabilities();
-    Ok(format!(
-        "at {}; tells in-flight: {}, changes a pool in one step: {}",
-        places.balancer, can.in_flight, can.atomic_change
-    ))
 }

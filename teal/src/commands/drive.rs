@@ -40,10 +40,13 @@ pub(crate) async fn make_plan(
         .find()
         .await
         .map_err(|error| Failure::orchestrator(&error))?;
-    let mut pools = service_pools(systems, &definition.service).await?;
-    for other in replaced_services(&found, wish) {
-        pools.extend(service_pools(systems, &other).await?);
-    }
+    let mut services = replaced_services(&found, wish);
+    services.insert(definition.service.clone());
+    let running = services
+        .iter()
+        .flat_map(|service| of_service(&found, service));
+    let definitions: Vec<Definition> = std::iter::once(definition.clone()).chain(running).collect();
+    let pools = service_pools(systems, &definitions).await?;
     let request = Request {
         definition,
         settings: wish.settings,
@@ -84,23 +87,31 @@ fn abilities(systems: &Systems) -> BalancerAbilities {
     }
 }
 
-/// A service's ports beyond this many are not looked for in the balancer.
-const PORTS_MAX: usize = 8;
-
-/// Returns the pools that exist for a service.
-pub(crate) async fn service_pools(
+/// Returns the pools that exist for a service, under any name that one of its definitions gives them.
+pub(crate) async fn service_pools<'a>(
     systems: &Systems,
-    service: &ServiceName,
+    definitions: impl IntoIterator<Item = &'a Definition>,
 ) -> Result<Vec<PoolSighting>, Failure> {
-    let others = (1..PORTS_MAX).map(|index| PoolId(format!("{service}:{index}")));
-    let ids: Vec<PoolId> = std::iter::once(PoolId::from(service.as_str()))
-        .chain(others)
-        .collect();
+    let mut ids = Vec::new();
+    for id in definitions.into_iter().flat_map(Definition::pool_ids) {
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
     systems
         .balancer
         .observe(&ids)
         .await
         .map_err(|error| Failure::balancer(&error))
+}
+
+/// Returns what runs for a service, understood.
+pub(crate) fn of_service(found: &[Found], service: &ServiceName) -> Vec<Definition> {
+    let all = found
+        .iter()
+        .map(|found| Definition::of_running(&found.definition));
+    all.filter(|definition| definition.service == *service)
+        .collect()
 }
 
 /// Returns a deployment id: the service, the time, and something that two at the same time do not share.
@@ -316,11 +327,11 @@ pub(crate) async fn carried(
         .find()
         .await
         .map_err(|error| Failure::orchestrator(&error))?;
-    let pools = service_pools(systems, service).await?;
-    let of_service = found
+    let pools = service_pools(systems, &of_service(&found, service)).await?;
+    let greens = found
         .iter()
         .filter(|found| Definition::of_running(&found.definition).service == *service);
-    let plans = of_service.filter_map(|green| {
+    let plans = greens.filter_map(|green| {
         let plan = Plan::carried(green, &found, &pools, abilities(systems))?;
         let replaces = Definition::of_running(&green.definition)
             .labels

@@ -92,6 +92,7 @@ async fn look(
     evidence: &mut Evidence,
     mut with: impl FnMut(&Scene<'_>),
 ) {
+    systems.note_admitted(&past.entries);
     let looker = Looker::new(systems.clone());
     let sighting = looker.look(&past.plan, past.state.is_back()).await;
     let seen = evidence.absorb(&past.plan, sighting);
@@ -125,7 +126,8 @@ async fn rows(
     services.retain(|service, _| only.is_none_or(|only| only == service));
     let mut rows = Vec::new();
     for (service, revisions) in services {
-        let pools = drive::service_pools(systems, &service).await?;
+        let definitions = drive::of_service(&found, &service);
+        let pools = drive::service_pools(systems, &definitions).await?;
         let deployment = store
             .open_of(&service)
             .map(|past| past.plan.deployment.to_string());

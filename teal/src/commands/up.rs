@@ -1,11 +1,11 @@
-//! `teal up`: the embedded engine and balancer in the foreground.
+//! `teal up`: the embedded engine in the foreground, with the embedded balancer unless HAProxy is the balancer.
 
 use crate::descriptors;
 use crate::failure::{Exit, Failure};
 use crate::interrupt::Interrupt;
 use crate::keeper;
 use crate::printer::{self, style};
-use crate::settings::{MarathonPlace, Places};
+use crate::settings::{BalancerKind, BalancerPlace, MarathonPlace, Places};
 use crate::store::Store;
 use crate::systems::Systems;
 use anyhow::Context;
@@ -19,7 +19,7 @@ use teal_proxy::Proxy;
 /// How long requests under way may take when everything is shut down.
 const PROXY_GRACE: Duration = Duration::from_secs(10);
 
-/// Run the embedded engine and balancer on this machine, in the foreground
+/// Run the embedded engine and balancer on this machine, in the foreground; with --balancer haproxy+… the engine alone
 #[derive(Debug, Args)]
 pub(crate) struct UpArgs {
     /// Where the engine's Marathon API listens; an address that other machines reach needs a token
@@ -34,7 +34,7 @@ pub(crate) struct UpArgs {
     /// The PEM file with the key of that certificate
     #[arg(long, value_name = "FILE", env = "TEAL_TLS_KEY", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// Where the balancer's admin API listens: on this machine alone
+    /// Where the admin API of the embedded balancer listens: on this machine alone
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
     balancer_listen: SocketAddr,
     /// The socket of Docker or Podman, for apps with a container image [default: what DOCKER_HOST
@@ -74,6 +74,13 @@ pub(crate) struct Pair {
     pub(crate) proxy: Proxy,
 }
 
+/// What runs under `teal up`.
+enum Running {
+    Both(Pair),
+    /// HAProxy is the balancer.
+    Engine(Engine),
+}
+
 impl Pair {
     /// Starts both. Neither stays when the other cannot start.
     pub(crate) async fn start(
@@ -92,24 +99,11 @@ impl Pair {
             ..teal_proxy::Config::new(balancer)
         };
         let proxy = Proxy::start(proxy).await.map_err(no_balancer)?;
-        let config = teal_engine::Config {
-            listen: engine.listen,
-            token: engine.token,
-            also_loopback: engine.tls.is_some(),
-            tls: engine.tls,
-            docker_socket,
-            cpu_limit: match cpu_limit {
-                CpuLimit::Quota => teal_engine::CpuLimit::Quota,
-                CpuLimit::Shares => teal_engine::CpuLimit::Shares,
-            },
-            on_notice: Box::new(|notice| printer::talk(format_args!("engine: {notice}"))),
-            ..teal_engine::Config::new(state_dir.join("engine"))
-        };
-        match Engine::start(config).await {
+        match start_engine(state_dir, engine, docker_socket, cpu_limit).await {
             Ok(engine) => Ok(Self { engine, proxy }),
-            Err(error) => {
+            Err(failure) => {
                 proxy.shutdown(Duration::ZERO).await;
-                Err(no_engine(&error))
+                Err(failure)
             }
         }
     }
@@ -125,6 +119,75 @@ impl Pair {
         self.proxy.shutdown(PROXY_GRACE).await;
         self.engine.leave()
     }
+}
+
+impl Running {
+    async fn start(places: &Places, door: Door, args: &UpArgs) -> Result<Self, Failure> {
+        let (state_dir, socket) = (&places.state_dir, args.docker_socket.clone());
+        if matches!(places.balancer.kind()?, BalancerKind::Builtin(_)) {
+            let balancer = args.balancer_listen;
+            let pair = Pair::start(state_dir, door, balancer, socket, args.cpu_limit);
+            return Ok(Self::Both(pair.await?));
+        }
+        needs_token(&door)?;
+        descriptors::close_inherited().context("cannot look at open descriptors")?;
+        let engine = start_engine(state_dir, door, socket, args.cpu_limit);
+        Ok(Self::Engine(engine.await?))
+    }
+
+    const fn engine(&self) -> &Engine {
+        match self {
+            Self::Both(pair) => &pair.engine,
+            Self::Engine(engine) => engine,
+        }
+    }
+
+    /// Returns the balancer that is to be kept in line: its own, if there is one.
+    fn balancer(&self, said: &BalancerPlace) -> BalancerPlace {
+        match self {
+            Self::Both(pair) => BalancerPlace::at(format!("http://{}", pair.proxy.admin_address())),
+            Self::Engine(_) => said.clone(),
+        }
+    }
+
+    async fn stop(self) {
+        match self {
+            Self::Both(pair) => pair.stop().await,
+            Self::Engine(engine) => engine.stop().await,
+        }
+    }
+
+    /// Stops and leaves tasks running. Returns how many they are.
+    async fn leave(self) -> usize {
+        match self {
+            Self::Both(pair) => pair.leave().await,
+            Self::Engine(engine) => engine.leave(),
+        }
+    }
+}
+
+async fn start_engine(
+    state_dir: &Path,
+    door: Door,
+    docker_socket: Option<PathBuf>,
+    cpu_limit: CpuLimit,
+) -> Result<Engine, Failure> {
+    let config = teal_engine::Config {
+        listen: door.listen,
+        token: door.token,
+        also_loopback: door.tls.is_some(),
+        tls: door.tls,
+        docker_socket,
+        cpu_limit: match cpu_limit {
+            CpuLimit::Quota => teal_engine::CpuLimit::Quota,
+            CpuLimit::Shares => teal_engine::CpuLimit::Shares,
+        },
+        on_notice: Box::new(|notice| printer::talk(format_args!("engine: {notice}"))),
+        ..teal_engine::Config::new(state_dir.join("engine"))
+    };
+    Engine::start(config)
+        .await
+        .map_err(|error| no_engine(&error))
 }
 
 /// How the engine is reached, and by whom.
@@ -250,44 +313,13 @@ pub(crate) async fn run(places: &Places, args: UpArgs) -> Result<Exit, Failure> 
     let interrupt = Interrupt::listen().context("cannot listen for signals")?;
     std::fs::create_dir_all(&places.state_dir)
         .with_context(|| places.state_dir.display().to_string())?;
-    let door = Door::read(&args)?;
-    let scheme = if door.tls.is_some() { "https" } else { "http" };
-    let token = args.token_file;
-    let pair = Pair::start(
-        &places.state_dir,
-        door,
-        args.balancer_listen,
-        args.docker_socket,
-        args.cpu_limit,
-    )
-    .await?;
-    printer::talk(format_args!(
-        "engine    {scheme}://{}   (Marathon's API v2{})",
-        pair.engine.address(),
-        if token.is_some() {
-            ", with a token"
-        } else {
-            ""
-        }
-    ));
-    printer::talk(format_args!(
-        "balancer  http://{}   (admin API)",
-        pair.proxy.admin_address()
-    ));
-    printer::talk(style::dim(format!(
-        "state     {}",
-        places.state_dir.display()
-    )));
-    printer::talk(match args.on_exit {
-        OnExit::Leave => {
-            "ready; Ctrl-C leaves tasks running, and the next `teal up` takes them over"
-        }
-        OnExit::Stop => "ready; Ctrl-C stops everything that runs here",
-    });
-    let inner = pair.engine.loopback().unwrap_or(pair.engine.address());
+    let running = Running::start(places, Door::read(&args)?, &args).await?;
+    tell_ready(places, &args, &running);
+    let engine = running.engine();
+    let inner = engine.loopback().unwrap_or(engine.address());
     let places = Places {
-        marathon: MarathonPlace::guarded(format!("http://{inner}"), token),
-        balancer: format!("http://{}", pair.proxy.admin_address()),
+        marathon: MarathonPlace::guarded(format!("http://{inner}"), args.token_file),
+        balancer: running.balancer(&places.balancer),
         ..places.clone()
     };
     let keeper = keeper::run(Systems::connect(&places)?, Store::open(&places.state_dir)?);
@@ -298,20 +330,59 @@ pub(crate) async fn run(places: &Places, args: UpArgs) -> Result<Exit, Failure> 
     match args.on_exit {
         OnExit::Stop => {
             printer::talk("stopping: requests under way finish, then every task is told to stop");
-            pair.stop().await;
+            running.stop().await;
         }
         OnExit::Leave => {
             printer::talk("stopping: requests under way finish");
-            tell_left(pair.leave().await);
+            let own_balancer = matches!(running, Running::Both(_));
+            tell_left(running.leave().await, own_balancer);
         }
     }
     Ok(Exit::Done)
 }
 
-fn tell_left(tasks: usize) {
+fn tell_ready(places: &Places, args: &UpArgs, running: &Running) {
+    let scheme = if args.tls_cert.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    printer::talk(format_args!(
+        "engine    {scheme}://{}   (Marathon's API v2{})",
+        running.engine().address(),
+        if args.token_file.is_some() {
+            ", with a token"
+        } else {
+            ""
+        }
+    ));
+    let balancer = running.balancer(&places.balancer);
+    let what = match running {
+        Running::Both(_) => "admin API",
+        Running::Engine(_) => "not started here; its pools are kept in line with their instances",
+    };
+    printer::talk(format_args!("balancer  {}   ({what})", balancer.address()));
+    printer::talk(style::dim(format!(
+        "state     {}",
+        places.state_dir.display()
+    )));
+    printer::talk(match args.on_exit {
+        OnExit::Leave => {
+            "ready; Ctrl-C leaves tasks running, and the next `teal up` takes them over"
+        }
+        OnExit::Stop => "ready; Ctrl-C stops everything that runs here",
+    });
+}
+
+fn tell_left(tasks: usize, own_balancer: bool) {
     if tasks > 0 {
+        let without = if own_balancer {
+            ", without a balancer in front"
+        } else {
+            ""
+        };
         printer::talk(format_args!(
-            "left running: {tasks} {}, without a balancer in front; the next `teal up` takes over",
+            "left running: {tasks} {}{without}; the next `teal up` takes over",
             if tasks == 1 { "task" } else { "tasks" }
         ));
         printer::talk(

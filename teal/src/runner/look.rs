@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use teal_core::definition::PendingSource;
 use teal_core::name::{InstanceId, PoolId, RevisionId, Role};
-use teal_core::observation::{
-    EndpointState, PendingSighting, Phase, PoolSighting, RevisionSighting, Sighting,
-};
+use teal_core::observation::{PendingSighting, Phase, PoolSighting, RevisionSighting, Sighting};
 use teal_core::plan::Plan;
 use teal_drivers::Question;
 
@@ -27,8 +25,8 @@ impl Looker {
         Self { systems }
     }
 
-    /// Looks at orchestrator and balancer together, and then, so that a reading is never older than the pool it goes
-    /// with, at the gauges.
+    /// Looks at the orchestrator, then at the balancer, which may have to be told who lives where, and then, so that a
+    /// reading is never older than the pool it goes with, at the gauges.
     pub(crate) async fn look(&self, plan: &Plan, is_back: bool) -> Sighting {
         let began = crate::clock::now();
         let roles = [Role::Blue, Role::Green];
@@ -37,10 +35,8 @@ impl Looker {
             .filter_map(|role| plan.revision(*role).cloned())
             .collect();
         let pools: Vec<PoolId> = plan.pools.iter().map(|pool| pool.id.clone()).collect();
-        let (revisions, pools) = tokio::join!(
-            self.systems.orchestrator.observe(&ids),
-            self.systems.balancer.observe(&pools)
-        );
+        let revisions = self.systems.orchestrator.observe(&ids).await;
+        let pools = self.systems.balancer.observe(&pools).await;
         let by_role = |seen: RevisionSighting| {
             let role = roles
                 .into_iter()
@@ -51,6 +47,7 @@ impl Looker {
             .map(|all| all.into_iter().filter_map(by_role).collect())
             .map_err(|error| error.to_string());
         let pools = pools.map_err(|error| error.to_string());
+        let pools = pools.and_then(|pools| self.expect_all(plan, pools));
         let pending = match (&revisions, &pools) {
             (Ok(revisions), Ok(pools)) => self.gauges(plan, revisions, pools, is_back).await,
             (_, _) => BTreeMap::new(),
@@ -64,6 +61,23 @@ impl Looker {
         }
     }
 
+    /// Where pools are made by hand, one of the plan's that is not there was taken away, or somebody else answers. It says
+    /// nothing of who is out of it.
+    fn expect_all(
+        &self,
+        plan: &Plan,
+        pools: Vec<PoolSighting>,
+    ) -> Result<Vec<PoolSighting>, String> {
+        let is_there = |id: &PoolId| pools.iter().any(|pool| pool.id == *id);
+        let missing = plan.pools.iter().find(|pool| !is_there(&pool.id));
+        match missing {
+            Some(pool) if !self.systems.balancer.capabilities().listens => {
+                Err(format!("the balancer has no pool {} any more", pool.id))
+            }
+            Some(_) | None => Ok(pools),
+        }
+    }
+
     async fn gauges(
         &self,
         plan: &Plan,
@@ -74,7 +88,7 @@ impl Looker {
         let outgoing = if is_back { Role::Green } else { Role::Blue };
         let serving = |id: &InstanceId| {
             let mut all = pools.iter().flat_map(|pool| &pool.endpoints);
-            all.any(|endpoint| endpoint.instance == *id && endpoint.state == EndpointState::Serving)
+            all.any(|endpoint| endpoint.instance == *id && endpoint.state.gets_requests())
         };
         let count: usize = revisions
             .values()

@@ -2,6 +2,7 @@
 
 use super::*;
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use teal_core::definition::Definition;
@@ -9,6 +10,7 @@ use teal_core::journal::Command;
 use teal_core::name::{PoolId, RevisionId};
 use teal_core::plan::{BalancerAbilities, Request, make};
 use teal_core::settings::Settings;
+use teal_drivers::directory::Directory;
 use teal_drivers::fake::{Birth, World};
 use teal_drivers::faulty::{Faulty, Weights};
 use teal_drivers::{Balancer, Orchestrator};
@@ -86,6 +88,7 @@ impl Trial {
             orchestrator: Arc::new(world.clone()),
             balancer: Arc::new(world.clone()),
             gauges: Arc::new(world.clone()),
+            directory: Directory::new(),
         };
         let store = Store::open(folder.path()).unwrap();
         Self {
@@ -180,6 +183,25 @@ async fn a_deployer_killed_after_any_entry_is_resumed_to_the_same_end() {
             trial.assert_replaced();
         }
     }
+}
+
+/// A balancer that knows addresses alone could not tell otherwise whose place it is, once the instance is gone.
+#[tokio::test]
+async fn a_resumed_deployer_knows_whom_it_admitted_at_which_address() {
+    let trial = Trial::new(World::auto(), &[]).await;
+    assert_eq!(run(trial.begin()).await, DONE);
+    assert_eq!(trial.systems.directory.members(), Vec::new());
+
+    let _resumed = trial.runner(JournalFile::open(&trial.journal()).unwrap());
+
+    let serving = trial.world.serving(&PoolId::from("oinker"));
+    let known = trial.systems.directory.members().into_iter();
+    let known = known.map(|member| member.instance);
+    assert_eq!(serving.len(), 2);
+    assert_eq!(
+        known.collect::<BTreeSet<_>>(),
+        serving.into_iter().collect()
+    );
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 //! those of `teal.toml` are for its own `marathon` alone, so that `--marathon` with another address does not carry
 //! them there. A cluster of the DC/OS command line is used when it is asked for by name, never because it is there.
 
+use super::addresses;
 use crate::failure::{Exit, Failure};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -107,7 +108,10 @@ impl MarathonKeys {
         };
         let file = || text().map(|text| Some(PathBuf::from(text)));
         match name {
-            "marathon" => self.args.marathon = Some(addresses(value)?),
+            "marathon" => {
+                let example = "[\"http://master-1:8080\", \"http://master-2:8080\"]";
+                self.args.marathon = Some(addresses(name, value, example)?);
+            }
             "marathon_user" => self.args.marathon_user = Some(text()?),
             "marathon_password_file" => self.args.marathon_password_file = file()?,
             "marathon_token_file" => self.args.marathon_token_file = file()?,
@@ -121,20 +125,6 @@ impl MarathonKeys {
         }
         Ok(())
     }
-}
-
-/// One address, or a list of those of all masters.
-fn addresses(value: &toml::Value) -> Result<String, Problem> {
-    let problem = || {
-        Problem::new("marathon", "it is neither an address nor a list of them")
-            .hint("write it like [\"http://master-1:8080\", \"http://master-2:8080\"]")
-    };
-    if let Some(one) = value.as_str() {
-        return Ok(one.to_owned());
-    }
-    let all = value.as_array().ok_or_else(problem)?;
-    let all: Option<Vec<&str>> = all.iter().map(toml::Value::as_str).collect();
-    Ok(all.ok_or_else(problem)?.join(","))
 }
 
 /// Which Marathon, as it was said. Files are read when somebody first asks for it, and once: a pipe can be read once.

@@ -294,3 +294,21 @@ fn until_idle(world: &World, task: &str) {
         (pending.trim() == "0").then_some(())
     });
 }
+
+#[test]
+fn an_instance_is_taken_out_by_hand_while_the_orchestrator_does_not_answer() {
+    let world = World::up().with_blue("a", 2);
+    let tasks: Vec<String> = world.pool().into_keys().collect();
+    let nowhere = ["--marathon", "http://127.0.0.1:1"];
+
+    let withdraw = ["pool", "withdraw", "oinker", &tasks[0]];
+    let ran = world.teal(&[&withdraw[..], &nowhere].concat());
+
+    ran.exits(exit::DONE)
+        .says("going on without the orchestrator");
+    assert_eq!(world.pool().into_keys().collect::<Vec<_>>(), tasks[1..]);
+    let admit = ["pool", "admit", "oinker", &tasks[0]];
+    world
+        .teal(&[&admit[..], &nowhere].concat())
+        .exits(exit::ORCHESTRATOR);
+}

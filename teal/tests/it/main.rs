@@ -14,6 +14,7 @@ mod containers;
 mod crashes;
 mod deployments;
 mod gauges;
+mod haproxy;
 mod logs;
 mod marathons;
 mod meddling;

@@ -32,6 +32,8 @@ pub(crate) struct World {
     pub(crate) marathon: String,
     /// Where the balancer's admin API is: `host:port`.
     pub(crate) balancer: String,
+    /// What `--balancer` is told: that address, unless another balancer stands before the service.
+    balancer_url: String,
     /// What `teal up` is told besides.
     flags: Vec<String>,
     _turn: Turn,
@@ -67,6 +69,7 @@ impl World {
             folder,
             up: Some(up),
             marathon,
+            balancer_url: format!("http://{balancer}"),
             balancer,
             flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
             _turn: turn,
@@ -153,8 +156,23 @@ impl World {
     fn told(&self, program: &str) -> Command {
         let mut command = bare(self.folder.path(), program);
         command.env("TEAL_MARATHON", format!("http://{}", self.marathon));
-        command.env("TEAL_BALANCER", format!("http://{}", self.balancer));
+        command.env("TEAL_BALANCER", &self.balancer_url);
         command
+    }
+
+    /// Has another balancer than that of `teal up` stand before the service from here on.
+    pub(crate) fn stand_behind(&mut self, balancer_url: &str) {
+        balancer_url.clone_into(&mut self.balancer_url);
+    }
+
+    /// Has `teal up` end, and begin again without a balancer of its own: it keeps the one that stands before the service.
+    pub(crate) fn up_behind_that_balancer(&mut self) {
+        let up = self.take_up();
+        up.signal(Signal::SIGTERM);
+        up.ends().exits(exit::DONE);
+        let flags = ["--balancer", &self.balancer_url];
+        let (engine, balancer) = (&self.marathon, &self.balancer);
+        self.up = Some(start_up(self.folder.path(), engine, balancer, &flags));
     }
 
     /// Deploys a revision under its name.

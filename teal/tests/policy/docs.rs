@@ -138,7 +138,10 @@ fn taken_apart(line: &str) -> (String, Vec<&str>) {
         .split_whitespace()
         .skip(1)
         .collect();
-    let is_name = |word: &&&str| word.bytes().all(|byte| byte.is_ascii_lowercase());
+    let is_name = |word: &&&str| {
+        let is_of_names = |byte: u8| byte.is_ascii_lowercase() || byte == b'-';
+        word.bytes().all(is_of_names) && !word.starts_with('-')
+    };
     let names: Vec<&str> = words.iter().take_while(is_name).take(2).copied().collect();
     let flags = words.iter().filter(|word| word.starts_with("--"));
     let flags = flags.filter_map(|flag| flag.split('=').next()).collect();

@@ -8,7 +8,7 @@ const LINES_MAX: usize = 650;
 const NO_NAMES: [&str; 6] = ["util", "utils", "common", "helper", "helpers", "manager"];
 
 /// Where tests may sleep, and why.
-const MAY_SLEEP: [(&str, &str); 5] = [
+const MAY_SLEEP: [(&str, &str); 7] = [
     (
         "engine/tests/it/harness.rs",
         "the pause of the one polling loop, which gives up after a while",
@@ -24,6 +24,14 @@ const MAY_SLEEP: [(&str, &str); 5] = [
     (
         "teal/tests/it/world/time.rs",
         "the pause of the one polling loop, which gives up after a while",
+    ),
+    (
+        "drivers/tests/haproxy/until.rs",
+        "the pause of the one polling loop, which gives up after a while",
+    ),
+    (
+        "drivers/tests/haproxy/backend.rs",
+        "how long the service takes to answer: what is waited for in a drain",
     ),
     (
         "proxy/tests/it/limits.rs",

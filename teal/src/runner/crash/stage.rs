@@ -12,6 +12,7 @@ use teal_core::journal::Command;
 use teal_core::name::{DeploymentId, InstanceId, PoolId, RevisionId, Role};
 use teal_core::observation::{EndpointState, Health, Pending, Phase, Traffic};
 use teal_core::settings::Settings;
+use teal_drivers::directory::Directory;
 use teal_drivers::fake::World;
 
 const BLUE: &str = "/oinker-a";
@@ -234,6 +235,7 @@ impl<'a> Stage<'a> {
             orchestrator: mortal(),
             balancer: mortal(),
             gauges: Arc::new(self.world.clone()),
+            directory: Directory::new(),
         };
         let lock = self.store.lock(&self.plan.service, &self.plan.deployment);
         let (store, never) = (self.store.clone(), Interrupt::never());
@@ -321,6 +323,7 @@ async fn plan(world: &World, scenario: &Scenario) -> Plan {
         orchestrator: Arc::new(world.clone()),
         balancer: Arc::new(world.clone()),
         gauges: Arc::new(world.clone()),
+        directory: Directory::new(),
     };
     let made = drive::make_plan(&systems, &wish, DeploymentId::from("d1")).await;
     made.unwrap().unwrap()
@@ -357,8 +360,10 @@ async fn live(world: World) {
                 let is_there = all.iter().any(|one| one.id == endpoint.instance);
                 let before = endpoint.in_flight.unwrap_or(0);
                 let count = match endpoint.state {
-                    EndpointState::Serving if is_there => REQUESTS,
-                    EndpointState::Serving | EndpointState::Draining => before.saturating_sub(1),
+                    EndpointState::Serving | EndpointState::Partly if is_there => REQUESTS,
+                    EndpointState::Serving | EndpointState::Partly | EndpointState::Draining => {
+                        before.saturating_sub(1)
+                    }
                 };
                 if count != before {
                     world.set_in_flight(&endpoint.instance, count);

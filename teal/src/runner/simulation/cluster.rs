@@ -18,6 +18,7 @@ use teal_core::journal::Outcome;
 use teal_core::name::{Address, InstanceId, PoolId, Role};
 use teal_core::plan::{Plan, PoolPlan, Protocol};
 use teal_drivers::HttpGauges;
+use teal_drivers::directory::Directory;
 use teal_drivers::fake::World;
 use teal_drivers::faulty::Faulty;
 use teal_drivers::http::Access;
@@ -249,6 +250,7 @@ impl Theatre for Stage {
             orchestrator: Arc::new(Marathon::open(access).unwrap()),
             balancer: Arc::new(balancer),
             gauges: Arc::new(HttpGauges::new()),
+            directory: Directory::new(),
         }
     }
 

@@ -28,6 +28,7 @@ use teal_core::name::{InstanceId, RevisionId, Role};
 use teal_core::observation::EndpointState;
 use teal_core::plan::Plan;
 use teal_core::report::Report;
+use teal_drivers::directory::Directory;
 use world::{BLUE, Endpoint, GREEN, Happening};
 
 const POOL: &str = "oinker";
@@ -128,6 +129,7 @@ impl Stage {
             orchestrator: Arc::new(world.clone()),
             balancer: Arc::new(world.clone()),
             gauges: Arc::new(world.clone()),
+            directory: Directory::new(),
         }
     }
 

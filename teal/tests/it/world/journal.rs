@@ -48,6 +48,11 @@ impl Journal {
             .filter(move |entry| entry["event"] == event)
     }
 
+    /// Returns the number of the last entry.
+    pub(crate) fn last_seq(&self) -> Option<u64> {
+        self.entries.last()?["seq"].as_u64()
+    }
+
     /// Returns how many lines stand for a step. How often the picture changes is up to the traffic.
     pub(crate) fn steps(&self) -> usize {
         self.entries.len() - self.of("seen").count()

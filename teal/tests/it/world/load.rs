@@ -41,6 +41,16 @@ impl Load {
         }
     }
 
+    /// Steady reads and writes at this address, so many a second.
+    pub(crate) fn steady(world: &World, listen: &str, rate: u32) -> Self {
+        let (rate, database) = (rate.to_string(), world.database().display().to_string());
+        let mut arguments = vec!["load", listen, "--connections", "32", "--rate", &rate];
+        arguments.extend(["--posts", "0.05", "--database", &database, "-o", "json"]);
+        Self {
+            running: world.start(&arguments),
+        }
+    }
+
     /// Stops it and checks that not one request failed and that every acknowledged oink is stored.
     pub(crate) fn lost_nothing(self) -> Traffic {
         let document = self.stop();
@@ -100,6 +110,11 @@ impl Traffic {
         let answered: Vec<&str> = answered.keys().map(String::as_str).collect();
         assert_eq!(answered, revisions, "who answered: {:#}", self.document);
         self
+    }
+
+    /// Returns how many requests were sent.
+    pub(crate) fn sent(&self) -> u64 {
+        self.document["totals"]["sent"].as_u64().expect("a count")
     }
 
     /// Checks that some of every kind of exchange were completed.

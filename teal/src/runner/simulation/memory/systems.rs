@@ -276,6 +276,7 @@ impl State {
             id: PoolId::from(POOL),
             listen: None,
             endpoints: pool.iter().map(show).collect(),
+            vacancies: None,
         }
     }
 
