@@ -165,7 +165,7 @@ impl<'h> Fields<'h> {
     /// Fields that routing, framing or forwarding rest on cannot be named away.
     fn connection(&mut self) -> Wishes {
         let mut wishes = Wishes::default();
-        if !self.meaning.contains(&Field::Connection) {
+        if !self.meaning[..self.headers.len()].contains(&Field::Connection) {
             return wishes;
         }
         for index in 0..self.headers.len() {
@@ -271,6 +271,19 @@ fn digits(value: &[u8]) -> Option<u64> {
             .iter()
             .fold(0, |number, digit| number * 10 + u64::from(digit - b'0')),
     )
+}
+
+/// Appends a number. Formatting would do it with an allocation, for every answer.
+fn decimal(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [b'0'; 20];
+    let mut first = digits.len() - 1;
+    digits[first] += (number % 10) as u8;
+    while number >= 10 {
+        number /= 10;
+        first -= 1;
+        digits[first] += (number % 10) as u8;
+    }
+    out.extend_from_slice(&digits[first..]);
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Answer heads: from an endpoint's to the one the client gets.
 
-use super::{Field, Fields, Framing, room};
+use super::{Field, Fields, Framing, decimal, room};
 use crate::answer::Fault;
 use crate::body::{Body, Form};
 
@@ -120,7 +120,9 @@ fn last(
     let bodiless = code == 204;
     fields.copy(out, passes);
     if let Some(length) = framing.length.filter(|_| !bodiless) {
-        out.extend_from_slice(format!("Content-Length: {length}\r\n").as_bytes());
+        out.extend_from_slice(b"Content-Length: ");
+        decimal(out, length);
+        out.extend_from_slice(b"\r\n");
     }
     let has_body = !body.is_done();
     if has_body && matches!(body, Body::Chunked(_) | Body::UntilClose) && !asked.old {
@@ -181,5 +183,9 @@ fn passes(field: Field) -> bool {
 }
 
 fn status_line(out: &mut Vec<u8>, code: u16, reason: &str) {
-    out.extend_from_slice(format!("HTTP/1.1 {code} {reason}\r\n").as_bytes());
+    out.extend_from_slice(b"HTTP/1.1 ");
+    decimal(out, u64::from(code));
+    out.push(b' ');
+    out.extend_from_slice(reason.as_bytes());
+    out.extend_from_slice(b"\r\n");
 }

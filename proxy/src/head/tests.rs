@@ -235,3 +235,14 @@ proptest! {
         prop_assert_eq!(whole, split);
     }
 }
+
+#[test]
+fn numbers_are_written_in_decimal() {
+    for number in [0, 9, 10, 200, 65_536, 999_999_999_999_999_999, u64::MAX] {
+        let mut out = b"n=".to_vec();
+
+        decimal(&mut out, number);
+
+        assert_eq!(out, format!("n={number}").into_bytes());
+    }
+}

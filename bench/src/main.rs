@@ -1,0 +1,106 @@
+//! The measuring programs behind `./bench/run NAME`: each compares teal with what users would pick instead.
+//!
+//! Nothing here is shipped, and nothing that is shipped uses it. A measurement is one file (`proxy`, `footprint`), and
+//! returns an [`Outcome`]: the table that is printed, the JSON that is kept, and the ratio that counts, on the last line.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+
+use crate::outcome::Outcome;
+
+mod ask;
+mod backend;
+mod embedded;
+mod footprint;
+mod load;
+mod machine;
+mod outcome;
+mod peers;
+mod process;
+mod proxy;
+mod statistics;
+mod table;
+mod traced;
+
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    about = "Measures teal side by side with what users would pick instead"
+)]
+struct Cli {
+    #[command(subcommand)]
+    measurement: Measurement,
+    /// The folder for results and for what peers need while they run
+    #[arg(long, default_value = "target/bench", global = true)]
+    folder: PathBuf,
+    /// The release build of teal
+    #[arg(long, default_value = "target/release/teal", global = true)]
+    teal: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Measurement {
+    /// CPU time, system calls and user instructions per request, against other proxies
+    Proxy(proxy::Args),
+    /// Size of the program; memory and wake-ups of an idle `teal up`; time to the first served request
+    Footprint(footprint::Args),
+    /// teal's balancer alone, on the runtime that `teal up` gives it (what `proxy` measures)
+    #[command(hide = true)]
+    Embedded(embedded::Args),
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            table::talk(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    let places = Places::new(cli.folder, cli.teal)?;
+    match cli.measurement {
+        Measurement::Embedded(args) => embedded::run(args),
+        Measurement::Proxy(args) => report(&places, &proxy::run(&places, &args)?),
+        Measurement::Footprint(args) => report(&places, &footprint::run(&places, &args)?),
+    }
+}
+
+fn report(places: &Places, outcome: &Outcome) -> anyhow::Result<()> {
+    let file = outcome.write(&places.folder)?;
+    table::print(&outcome.text(&file));
+    Ok(())
+}
+
+/// Where things are on this machine.
+#[derive(Debug)]
+struct Places {
+    /// For results, and for what runs.
+    folder: PathBuf,
+    teal: PathBuf,
+}
+
+impl Places {
+    fn new(folder: PathBuf, teal: PathBuf) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        // Peers run in folders of their own.
+        let folder = folder.canonicalize()?;
+        let teal = std::path::absolute(teal)?;
+        Ok(Self { folder, teal })
+    }
+
+    /// Returns an empty folder of this name for something that runs.
+    fn scratch(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let folder = self.folder.join("run").join(name);
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        }
+        std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        Ok(folder)
+    }
+}
