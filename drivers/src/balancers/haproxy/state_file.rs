@@ -2,7 +2,7 @@
 //! §3.1): without it a reload forgets every drain and every slot's address.
 
 use crate::DriverError;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -17,10 +17,10 @@ pub(super) struct Draft {
 }
 
 /// Begins a new state file, so that it is known that it can be written before anything is changed. While it is there,
-/// others wait who would write it too.
+/// others who would write it too are told to come again: nobody is waited for who may have been stopped meanwhile.
 ///
 /// # Errors
-/// [`DriverError::Forbidden`] when it cannot.
+/// [`DriverError::Forbidden`] when it cannot; [`DriverError::Busy`] while somebody else writes it.
 pub(super) fn prepare(path: &Path) -> Result<Draft, DriverError> {
     let beside = |end: &str| {
         let mut name = path.as_os_str().to_owned();
@@ -29,7 +29,13 @@ pub(super) fn prepare(path: &Path) -> Result<Draft, DriverError> {
     };
     let cannot = |error: io::Error| cannot(path, &error);
     let lock = File::create(beside(".lock")).map_err(cannot)?;
-    lock.lock().map_err(cannot)?;
+    lock.try_lock().map_err(|error| match error {
+        TryLockError::Error(error) => cannot(error),
+        TryLockError::WouldBlock => DriverError::Busy {
+            url: path.display().to_string(),
+            message: "somebody else is writing HAProxy's state file".to_owned(),
+        },
+    })?;
     let draft = beside(".draft");
     let file = File::create(&draft).map_err(cannot)?;
     Ok(Draft {
@@ -69,5 +75,26 @@ fn cannot(path: &Path, error: &io::Error) -> DriverError {
     DriverError::Forbidden {
         url: path.display().to_string(),
         message: format!("HAProxy's state file cannot be written: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_written_in_one_step_and_by_one_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        let draft = prepare(&path).unwrap();
+
+        let other = prepare(&path);
+
+        assert!(matches!(other, Err(DriverError::Busy { .. })), "{other:?}");
+        assert!(!path.exists());
+        draft.keep("1\n# be_id\n\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "1\n# be_id\n");
+        drop(prepare(&path).unwrap());
+        assert!(path.exists());
     }
 }
