@@ -13,7 +13,7 @@ use teal_core::settings::Settings;
 use teal_drivers::directory::Directory;
 use teal_drivers::fake::{Birth, World};
 use teal_drivers::faulty::{Faulty, Weights};
-use teal_drivers::{Balancer, Orchestrator};
+use teal_drivers::{Balancer, Capabilities, Orchestrator};
 use tokio::sync::Notify;
 
 /// Counts entries, and tells when there are so many.
@@ -282,4 +282,20 @@ async fn a_second_deployer_is_told_who_holds_the_lock() {
         "{}",
         refused.what
     );
+}
+
+#[tokio::test]
+async fn a_pool_that_is_missing_where_none_can_be_opened_is_unknown_and_not_empty() {
+    let mut trial = Trial::new(World::auto(), &[]).await;
+    trial.plan.pools[0].id = PoolId::from("taken-away");
+    let looker = Looker::new(trial.systems.clone());
+    assert_eq!(looker.look(&trial.plan, false).await.pools, Ok(Vec::new()));
+
+    trial.world.set_capabilities(Capabilities {
+        listens: false,
+        ..Capabilities::ALL
+    });
+
+    let pools = looker.look(&trial.plan, false).await.pools;
+    assert!(pools.unwrap_err().contains("no pool taken-away any more"));
 }
