@@ -15,12 +15,15 @@ mod ask;
 mod backend;
 mod embedded;
 mod footprint;
+mod journal;
 mod load;
 mod machine;
 mod outcome;
 mod peers;
 mod process;
 mod proxy;
+mod service;
+mod site;
 mod statistics;
 mod table;
 mod traced;
@@ -50,6 +53,9 @@ enum Measurement {
     /// teal's balancer alone, on the runtime that `teal up` gives it (what `proxy` measures)
     #[command(hide = true)]
     Embedded(embedded::Args),
+    /// One instance of the service that measurements deploy
+    #[command(hide = true)]
+    Service(service::Args),
 }
 
 fn main() -> ExitCode {
@@ -63,11 +69,19 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {
-    let places = Places::new(cli.folder, cli.teal)?;
+    // An instance is not at home in the folder of results.
+    let places = || Places::new(cli.folder, cli.teal);
     match cli.measurement {
         Measurement::Embedded(args) => embedded::run(args),
-        Measurement::Proxy(args) => report(&places, &proxy::run(&places, &args)?),
-        Measurement::Footprint(args) => report(&places, &footprint::run(&places, &args)?),
+        Measurement::Service(args) => service::run(&args),
+        Measurement::Proxy(args) => {
+            let places = places()?;
+            report(&places, &proxy::run(&places, &args)?)
+        }
+        Measurement::Footprint(args) => {
+            let places = places()?;
+            report(&places, &footprint::run(&places, &args)?)
+        }
     }
 }
 
