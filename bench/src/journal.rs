@@ -45,7 +45,8 @@ impl Journal {
         Ok(all)
     }
 
-    fn parse(text: &str) -> Self {
+    /// Takes a journal's lines as far as they are whole.
+    pub(crate) fn parse(text: &str) -> Self {
         let entries = text.lines().map_while(|line| {
             let (_checksum, json) = line.split_once(' ')?;
             let value: Value = serde_json::from_str(json).ok()?;

@@ -13,6 +13,7 @@ use crate::outcome::Outcome;
 
 mod ask;
 mod backend;
+mod deploy;
 mod embedded;
 mod footprint;
 mod journal;
@@ -48,6 +49,8 @@ struct Cli {
 enum Measurement {
     /// CPU time, system calls and user instructions per request, against other proxies
     Proxy(proxy::Args),
+    /// How long deployments take, against what they cannot be shorter than
+    Deploy(deploy::Args),
     /// Size of the program; memory and wake-ups of an idle `teal up`; time to the first served request
     Footprint(footprint::Args),
     /// teal's balancer alone, on the runtime that `teal up` gives it (what `proxy` measures)
@@ -77,6 +80,10 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Measurement::Proxy(args) => {
             let places = places()?;
             report(&places, &proxy::run(&places, &args)?)
+        }
+        Measurement::Deploy(args) => {
+            let places = places()?;
+            report(&places, &deploy::run(&places, &args)?)
         }
         Measurement::Footprint(args) => {
             let places = places()?;
