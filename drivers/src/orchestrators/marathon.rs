@@ -99,6 +99,7 @@ impl Marathon {
         let envelope: AppEnvelope = answer.read()?;
         let clock = self.reckoning.clock(asked, &answer);
         let sighting = envelope.app.sighting(&clock);
+        self.reckoning.keep(&clock);
         let sighting = sighting.map_err(|why| answer.malformed(why))?;
         Ok(Some((envelope.app, sighting)))
     }

@@ -3,8 +3,8 @@
 //! One answer leaves a second of doubt, and in a different place each time: a moment of Marathon's, reckoned anew with
 //! every answer, would wander by up to a second. So what all answers say is held together.
 
-use super::app::Clock;
 use crate::http::Answer;
+use std::cell::Cell;
 use std::sync::{Mutex, PoisonError};
 use teal_core::Moment;
 
@@ -18,6 +18,15 @@ const DRIFT_ONE_IN: i128 = 1000;
 #[derive(Debug, Default)]
 pub(super) struct Reckoning(Mutex<Option<Bounds>>);
 
+/// How Marathon's clock stands to ours, for one answer. It never makes a moment earlier than it was.
+#[derive(Debug)]
+pub(super) struct Clock {
+    /// When the answer came.
+    now: Moment,
+    /// None when Marathon does not tell the time.
+    bounds: Cell<Option<Bounds>>,
+}
+
 /// By how much our clock is ahead of Marathon's, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Bounds {
@@ -30,17 +39,57 @@ impl Reckoning {
     /// Takes in an answer to what was asked at a moment, and returns how the clocks stand.
     pub(super) fn clock(&self, asked: Moment, answer: &Answer) -> Clock {
         let now = crate::clock::now();
-        let Some(date) = answer.date else {
-            return Clock { now, ahead: None };
-        };
-        let told = Bounds::of(asked, date, now);
+        let told = answer.date.map(|date| Bounds::of(asked, date, now));
+        Clock {
+            now,
+            bounds: Cell::new(told.map(|told| self.take_in(told))),
+        }
+    }
+
+    /// Keeps what was learnt while an answer was read.
+    pub(super) fn keep(&self, clock: &Clock) {
+        if let Some(bounds) = clock.bounds.get() {
+            self.take_in(bounds);
+        }
+    }
+
+    fn take_in(&self, told: Bounds) -> Bounds {
         let mut bounds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = bounds.map_or(told, |known| known.narrowed(told));
         *bounds = Some(known);
-        Clock {
+        known
+    }
+}
+
+impl Clock {
+    /// Returns a clock of which this is known, for an answer that came at a moment.
+    #[cfg(test)]
+    pub(super) fn that_is_behind_by(most: Option<i128>, now: Moment) -> Self {
+        let bounds = most.map(|most| Bounds {
+            least: most - ROUNDING_MS,
+            most,
+            at: now,
+        });
+        Self {
             now,
-            ahead: Some(known.most),
+            bounds: Cell::new(bounds),
         }
+    }
+
+    /// Returns a moment of Marathon's clock in ours; None when it is not known how they stand to each other.
+    ///
+    /// What Marathon tells of has been, and that tells of its clock too: without it the same moment would come out later
+    /// in a later answer, as if it had not been the same. A moment that another master wrote down may seem to be still
+    /// to come; it tells nothing.
+    pub(super) fn ours(&self, theirs: Moment) -> Option<Moment> {
+        let mut bounds = self.bounds.get()?;
+        let [now, theirs] = [self.now, theirs].map(|moment| i128::from(moment.0));
+        if bounds.least <= now - theirs {
+            bounds.most = bounds.most.min(now - theirs);
+            self.bounds.set(Some(bounds));
+        }
+        let ours = u64::try_from(theirs + bounds.most).ok()?;
+        Some(Moment(ours).min(self.now))
     }
 }
 
@@ -93,6 +142,43 @@ mod tests {
         assert_eq!(bounds[0].most, 14);
         assert!(bounds[1].most <= 15, "{bounds:?}");
         assert!(bounds[2].most <= 17, "{bounds:?}");
+    }
+
+    #[test]
+    fn a_moment_that_was_told_just_after_it_had_been_is_the_same_in_a_later_answer() {
+        let reckoning = Reckoning::default();
+        let healthy = Moment(50_600);
+        let read = |asked: u64| {
+            let told = Bounds::of(
+                Moment(asked),
+                Moment(asked - asked % 1000),
+                Moment(asked + 4),
+            );
+            let clock = Clock {
+                now: Moment(asked + 4),
+                bounds: Cell::new(Some(reckoning.take_in(told))),
+            };
+            let ours = clock.ours(healthy);
+            reckoning.keep(&clock);
+            ours
+        };
+
+        assert_eq!(read(50_603), Some(Moment(50_607)));
+        let later = read(50_900).expect("the clock is known");
+        assert!(later <= Moment(50_610), "{later:?}");
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_makes_nothing_look_older() {
+        let now = Moment(100_500);
+        let clock = |behind| Clock::that_is_behind_by(behind, now);
+
+        assert_eq!(
+            clock(Some(60_500)).ours(Moment(30_000)),
+            Some(Moment(90_500))
+        );
+        assert_eq!(clock(Some(60_500)).ours(Moment(50_000)), Some(now));
+        assert_eq!(clock(None).ours(Moment(30_000)), None);
     }
 
     #[test]
