@@ -15,9 +15,9 @@ use crate::service;
 use crate::site::{Front, Revision, Site};
 use crate::statistics::Sample;
 use crate::table::{Table, talk};
-use timeline::{Asked, Piece, Timeline, ms};
+use account::{Account, Asked, Delay, ms};
 
-mod timeline;
+mod account;
 
 const STRATEGIES: [&str; 2] = ["rolling", "switch"];
 /// The settings' defaults: three samples in a row, 200 ms apart.
@@ -53,7 +53,7 @@ pub(crate) struct Args {
 struct Series {
     instances: usize,
     strategy: &'static str,
-    timelines: Vec<Timeline>,
+    accounts: Vec<Account>,
 }
 
 /// Measures.
@@ -71,7 +71,7 @@ pub(crate) fn run(places: &Places, args: &Args) -> anyhow::Result<Outcome> {
         let mut series = STRATEGIES.map(|strategy| Series {
             instances,
             strategy,
-            timelines: Vec::new(),
+            accounts: Vec::new(),
         });
         let trickle = measure(&site, args, &mut series)?;
         sent += trickle.sent.load(Ordering::Relaxed);
@@ -86,15 +86,15 @@ pub(crate) fn run(places: &Places, args: &Args) -> anyhow::Result<Outcome> {
         name: "deploy",
         machine,
         versions: vec![format!("teal {}", env!("CARGO_PKG_VERSION"))],
-        tables: vec![times, pieces(&all)],
+        tables: vec![times, delays(&all)],
         notes: vec![
             format!(
                 "an instance takes {} ms to start up and has to be healthy for {} ms; an operation goes on for {} ms; \
                  three samples of zero are 400 ms apart at least; all else is teal, its engine, and the machine",
                 args.start_up_ms, args.min_healthy_time_ms, args.operation_ms
             ),
-            "needed: start-up and min_healthy_time a batch, the longest drain by the service's own account, the \
-             samples, the time an instance takes to end"
+            "needed, a batch: start-up, min_healthy_time, the median of the drains by the service's own account, the \
+             samples, the time an instance takes to end. Rolling replaces one instance and then a quarter at a time"
                 .to_owned(),
             format!(
                 "{sent} requests were sent, {failed} failed; {lost} operations were lost; one fsync of a line takes \
@@ -120,6 +120,7 @@ fn measure(site: &Site, args: &Args, series: &mut [Series]) -> anyhow::Result<Ar
         start_up: ms(args.start_up_ms),
         min_healthy_time: ms(args.min_healthy_time_ms),
         drain_samples: DRAIN_SAMPLES_MS,
+        batches: 0,
     };
     let revisions: Vec<Revision> = (0..=args.rounds * series.len()).map(revision).collect();
     let mut revisions = revisions.iter();
@@ -135,19 +136,29 @@ fn measure(site: &Site, args: &Args, series: &mut [Series]) -> anyhow::Result<Ar
         let began = since_1970_ms(ran.began);
         let ended = began + ran.took.as_secs_f64() * 1000.0;
         let lives = service::lives(&site.diary())?;
-        let timeline = Timeline::of(&site.journal()?, &lives, asked, (began, ended));
-        let whole = timeline.whole();
+        let asked = Asked {
+            batches: batches(one.instances, one.strategy),
+            ..asked
+        };
+        let account = Account::of(&site.journal()?, &lives, asked, (began, ended));
         talk(&format!(
-            "{} instances, {}: {:.2} s, {:.2} s needed, {} batches",
+            "{} instances, {}: {:.2} s, {:.2} s needed",
             one.instances,
             one.strategy,
-            whole.took / 1000.0,
-            whole.needed / 1000.0,
-            timeline.batches
+            account.took / 1000.0,
+            account.needed / 1000.0,
         ));
-        one.timelines.push(timeline);
+        one.accounts.push(account);
     }
     Ok(trickle.end())
+}
+
+/// Returns how many times BLUE instances are replaced one after the other: rolling, one and then a quarter at a time.
+fn batches(instances: usize, strategy: &str) -> u32 {
+    let batch = instances.div_ceil(4).max(1);
+    let rest = instances.saturating_sub(1).div_ceil(batch);
+    let rest = u32::try_from(rest).unwrap_or(u32::MAX);
+    if strategy == "switch" { 1 } else { 1 + rest }
 }
 
 fn since_1970_ms(time: SystemTime) -> f64 {
@@ -158,21 +169,29 @@ fn since_1970_ms(time: SystemTime) -> f64 {
 // ---- what is made of it ------------------------------------------------------------------------
 
 impl Series {
-    fn sample(&self, figure: impl Fn(&Timeline) -> f64) -> Sample {
-        self.timelines.iter().map(figure).collect()
+    fn sample(&self, figure: impl Fn(&Account) -> f64) -> Sample {
+        self.accounts.iter().map(figure).collect()
     }
 
     /// Returns what teal cost, as a share of what it may.
     fn of_allowance(&self) -> Sample {
-        self.sample(|timeline| {
-            let whole = timeline.whole();
-            let batches = f64::from(timeline.batches);
-            whole.overhead() / (whole.needed * ALLOWED_SHARE + batches * ALLOWED_MS_A_BATCH)
+        self.sample(|account| {
+            let batches = f64::from(account.batches);
+            account.overhead() / (account.needed * ALLOWED_SHARE + batches * ALLOWED_MS_A_BATCH)
         })
     }
 
+    /// Returns how late a step was, over all deployments.
+    fn late(&self, delay: Delay) -> Sample {
+        let accounts = self.accounts.iter();
+        accounts
+            .filter_map(|account| account.late.get(&delay))
+            .flat_map(Sample::figures)
+            .collect()
+    }
+
     fn share(&self) -> Sample {
-        self.sample(|timeline| timeline.whole().overhead() / timeline.whole().needed * 100.0)
+        self.sample(|account| account.overhead() / account.needed * 100.0)
     }
 }
 
@@ -190,10 +209,10 @@ fn times(all: &[Series]) -> (Table, Value) {
     let mut table = Table::new("time of a deployment", &header);
     let mut figures = Vec::new();
     for series in all {
-        let batches = series.sample(|timeline| f64::from(timeline.batches));
-        let took = series.sample(|timeline| timeline.whole().took / 1000.0);
-        let needed = series.sample(|timeline| timeline.whole().needed / 1000.0);
-        let overhead = series.sample(|timeline| timeline.whole().overhead());
+        let batches = series.sample(|account| f64::from(account.batches));
+        let took = series.sample(|account| account.took / 1000.0);
+        let needed = series.sample(|account| account.needed / 1000.0);
+        let overhead = series.sample(Account::overhead);
         let a_batch = overhead.ratios(&batches);
         table.row([
             format!("{} instances, {}", series.instances, series.strategy),
@@ -213,8 +232,8 @@ fn times(all: &[Series]) -> (Table, Value) {
             "needed_s": needed.json(),
             "overhead_ms": overhead.json(),
             "of_allowance": series.of_allowance().json(),
-            "pieces_ms": Piece::ALL
-                .map(|piece| (piece.name().to_owned(), Value::from(overhead_of(series, piece).median())))
+            "late_ms": Delay::ALL
+                .map(|delay| (delay.name().to_owned(), series.late(delay).json()))
                 .into_iter()
                 .collect::<serde_json::Map<_, _>>(),
         }));
@@ -222,22 +241,17 @@ fn times(all: &[Series]) -> (Table, Value) {
     (table, Value::from(figures))
 }
 
-fn overhead_of(series: &Series, piece: Piece) -> Sample {
-    series.sample(|timeline| {
-        let spent = timeline.pieces.get(&piece);
-        spent.map_or(0.0, |spent| spent.overhead())
-    })
-}
-
-fn pieces(all: &[Series]) -> Table {
+fn delays(all: &[Series]) -> Table {
     let header: Vec<&str> = ["deployment"]
         .into_iter()
-        .chain(Piece::ALL.map(Piece::name))
+        .chain(Delay::ALL.map(Delay::name))
         .collect();
-    let mut table = Table::new("where the overhead goes, ms of a whole deployment", &header);
+    let title =
+        "how late each step was, ms (begin and end once, the others for each instance or change)";
+    let mut table = Table::new(title, &header);
     for series in all {
         let name = format!("{} instances, {}", series.instances, series.strategy);
-        let cells = Piece::ALL.map(|piece| format!("{:.0}", overhead_of(series, piece).median()));
+        let cells = Delay::ALL.map(|delay| series.late(delay).text(0));
         table.row([name].into_iter().chain(cells));
     }
     table
