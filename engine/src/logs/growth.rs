@@ -29,9 +29,10 @@ impl Growth {
     /// Returns one that watches nothing yet.
     ///
     /// # Errors
-    /// The system has no inotify, or this user has too many of them (`user.max_inotify_instances`).
+    /// The system has no inotify, or none left for this user.
     pub(super) fn new() -> io::Result<Self> {
-        let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+        let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)
+            .map_err(|error| short_of("fs.inotify.max_user_instances", error))?;
         Ok(Self {
             inotify: pipe::Receiver::from_owned_fd_unchecked(inotify)?,
         })
@@ -41,7 +42,7 @@ impl Growth {
     /// here on is told, so sizes are looked at afterwards.
     ///
     /// # Errors
-    /// This user has too many watches (`user.max_inotify_watches`), or the folder cannot be read.
+    /// No watch is left for this user, or the folder cannot be read.
     pub(super) fn watch(&self, sandboxes: &Path) -> io::Result<()> {
         self.add(sandboxes, new_files())?;
         for sandbox in fs::read_dir(sandboxes)? {
@@ -88,10 +89,17 @@ impl Growth {
     fn add(&self, path: &Path, what: WatchFlags) -> io::Result<bool> {
         match inotify::add_watch(&self.inotify, path, what | WatchFlags::ONESHOT) {
             Ok(_) => Ok(true),
-            Err(limit @ (Errno::NOSPC | Errno::NOMEM)) => Err(limit.into()),
+            Err(limit @ (Errno::NOSPC | Errno::NOMEM)) => {
+                Err(short_of("fs.inotify.max_user_watches", limit))
+            }
             Err(error) => Ok(error != Errno::NOENT),
         }
     }
+}
+
+/// Says which limit may be too low (inotify(7)): the system's own words are about files and disks.
+fn short_of(limit: &str, error: Errno) -> io::Error {
+    io::Error::other(format!("inotify: {error}, see sysctl {limit}"))
 }
 
 fn new_files() -> WatchFlags {
@@ -166,7 +174,7 @@ mod tests {
         for _look in 0..3 {
             stage.watch();
             for _line in 0..50 {
-                STREAMS.map(|stream| stage.write(stream));
+                STREAMS.iter().for_each(|stream| stage.write(stream));
             }
 
             assert_eq!(stage.told(), 2 * TOLD_ONCE);
