@@ -51,7 +51,7 @@ impl Cues for Remote {
     }
 
     async fn pools(&self) {
-        std::future::pending().await;
+        std::future::pending::<()>().await;
     }
 
     fn silence_max(&self, _: usize) -> Option<Span> {

@@ -37,7 +37,7 @@ impl Orchestrator for Counted {
     }
 
     async fn changed(&self) {
-        std::future::pending().await;
+        std::future::pending::<()>().await;
     }
 }
 
