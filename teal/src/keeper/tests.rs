@@ -12,6 +12,8 @@ use teal_drivers::{HttpGauges, directory::Directory};
 use tokio::sync::Notify;
 
 const SECOND: Duration = Duration::from_secs(1);
+/// It ends in the middle between two looks that nothing but a long silence makes due.
+const A_WHILE: Duration = Duration::from_secs(900);
 const HOUR: Duration = Duration::from_secs(3600);
 const SILENCE_MAX: Span = Span::seconds(600);
 
@@ -200,7 +202,7 @@ async fn what_has_to_wait_for_a_deployment_is_done_when_that_has_ended_although_
 
     let victim = stage.crash();
     stage.cues.instances.notify_one();
-    sleep(HOUR).await;
+    sleep(A_WHILE).await;
     assert!(stage.lists(&victim));
     drop(lock);
     sleep(LOOK_INTERVAL.duration()).await;
@@ -220,7 +222,7 @@ async fn systems_that_do_not_answer_are_asked_again_until_they_do() {
         let victim = stage.crash();
         stage.world.put_down(system, down);
         stage.cues.instances.notify_one();
-        sleep(HOUR).await;
+        sleep(A_WHILE).await;
         stage.world.put_up(system);
         sleep(LOOK_INTERVAL.duration()).await;
 
