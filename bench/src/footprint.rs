@@ -67,8 +67,8 @@ pub(crate) fn run(places: &Places, args: &Args) -> anyhow::Result<Outcome> {
         .iter()
         .map(|peer| format!("{} {}", peer.name, peer.version));
     let mut notes = vec![
-        "teal up has one pool with two endpoints and one running app without checks, labelled as if teal had deployed it; \
-         the others have the same pool. Nothing is pinned, and all are idle at the same time"
+        "teal up has one pool with two endpoints and one running app without checks, labelled as if teal had deployed \
+         it; the others have the same pool. Nothing is pinned, and all are idle at the same time"
             .to_owned(),
         "wake-ups are the times a thread went to sleep by itself (voluntary_ctxt_switches in /proc)".to_owned(),
         "a start is from the process's start, with its configuration or its state in place, to the first answer that \
