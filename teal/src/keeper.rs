@@ -41,7 +41,8 @@ pub(crate) trait Cues: Sync {
     fn silence_max(&self, services: usize) -> Option<Span>;
 }
 
-/// The cues of an orchestrator and a balancer that are elsewhere: an event stream, which may lose something, and nothing.
+/// The cues of an orchestrator and a balancer that are elsewhere: an event stream, which may lose something, and
+/// nothing.
 pub(crate) struct Remote(pub(crate) Arc<dyn Orchestrator>);
 
 #[async_trait]

@@ -323,8 +323,7 @@ async fn every_change_of_a_pool_is_told_in_the_process_and_no_look_at_one() {
     let body = json!({ "listen": ANY }).to_string();
     let member = json!({ "instance": "i", "address": "127.0.0.1:9" });
     let admitted = json!({ "admit": [member] }).to_string();
-    // The world has opened a pool.
-    world.proxy.changed().await;
+    assert!(is_told(&world.proxy).await, "the world has opened a pool");
 
     for (method, path, body) in [
         ("PUT", "/v1/pools/other", body.as_str()),
