@@ -67,8 +67,8 @@ pub(crate) fn run(places: &Places, args: &Args) -> anyhow::Result<Outcome> {
         .iter()
         .map(|peer| format!("{} {}", peer.name, peer.version));
     let mut notes = vec![
-        "teal up has one pool with two endpoints and one running app without checks; the others have the same pool. \
-         Nothing is pinned, and all are idle at the same time"
+        "teal up has one pool with two endpoints and one running app without checks, labelled as if teal had deployed \
+         it; the others have the same pool. Nothing is pinned, and all are idle at the same time"
             .to_owned(),
         "wake-ups are the times a thread went to sleep by itself (voluntary_ctxt_switches in /proc)".to_owned(),
         "a start is from the process's start, with its configuration or its state in place, to the first answer that \
@@ -237,10 +237,12 @@ fn empty(places: &Places) -> anyhow::Result<Process> {
     Ok(process)
 }
 
-/// Starts an app that does nothing and has no checks.
+/// Starts an app that does nothing and has no checks, labelled as teal labels what it deploys: then it is kept in line.
 fn start_app(engine: SocketAddr) -> anyhow::Result<()> {
-    let app =
-        json!({ "id": "/idle", "cmd": "exec sleep 86400", "cpus": 0.1, "mem": 16, "instances": 1 });
+    let app = json!({
+        "id": "/idle", "cmd": "exec sleep 86400", "cpus": 0.1, "mem": 16, "instances": 1,
+        "labels": { "TEAL_DEPLOYMENT": "bench" },
+    });
     let (status, said) = ask(engine, "POST", "/v2/apps", &app.to_string())?;
     ensure!(status == 201, "POST /v2/apps: {status}: {said}");
     Ok(())

@@ -284,6 +284,13 @@ impl Engine {
         self.loopback
     }
 
+    /// Waits until something that the API shows may have changed since this last returned: for the program that the
+    /// engine runs in, which would otherwise listen to events that it sends itself. It may return for nothing, and
+    /// what a probe finds is told when it changes somebody's health. One caller at a time is told.
+    pub async fn changed(&self) {
+        self.shell.cue().await;
+    }
+
     /// Ends the engine and its tasks: refuses further changes, asks every task to end, gives each
     /// its grace period, and returns when none is left. The apps stay in the state folder: the next
     /// engine starts them again.

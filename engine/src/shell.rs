@@ -32,6 +32,8 @@ pub(crate) struct Shell {
     pub(crate) bus: Bus,
     /// Rings when the next deadline may be another one.
     changed: Notify,
+    /// Rings when the API may show something else than before.
+    cue: Notify,
     /// How many tasks there are.
     tasks: watch::Sender<usize>,
     runners: Runners,
@@ -132,6 +134,7 @@ impl Shell {
             }),
             bus: Bus::new(),
             changed: Notify::new(),
+            cue: Notify::new(),
             tasks: watch::Sender::new(0),
             runners,
             sandboxes,
@@ -198,6 +201,9 @@ impl Shell {
         }
         self.tasks.send_replace(inner.world.task_count());
         self.changed.notify_one();
+        if has_changed {
+            self.cue.notify_one();
+        }
     }
 
     fn save(&self, inner: &mut Inner, now: Moment) {
@@ -328,6 +334,11 @@ impl Shell {
         for job in probes.chain(watchers) {
             job.abort();
         }
+    }
+
+    /// Waits until the API may show something else than when this was last called.
+    pub(crate) async fn cue(&self) {
+        self.cue.notified().await;
     }
 
     /// Waits until there is a task.

@@ -21,7 +21,7 @@ use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -44,6 +44,8 @@ pub(crate) struct Admin {
     /// Where changes are written down before they are answered.
     pub(crate) snapshot: Option<Snapshot>,
     pub(crate) on_notice: Box<dyn Fn(&str) + Send + Sync>,
+    /// Rings when a pool has been changed.
+    pub(crate) changed: Arc<Notify>,
 }
 
 /// A pool as it is shown.
@@ -184,7 +186,7 @@ impl Admin {
     /// Answers when the pool's address is free again.
     async fn delete(&self, name: &str) -> Result<Answer, Refusal> {
         let (unbound, listed) = self.registry.close(name).ok_or_else(|| unknown(name))?;
-        self.write_down();
+        self.settle();
         wait_for(unbound).await;
         Ok(self.show(StatusCode::OK, &listed))
     }
@@ -199,7 +201,7 @@ impl Admin {
                 Refusal::new(StatusCode::CONFLICT, &error.to_string())
             }
         })?;
-        self.write_down();
+        self.settle();
         let status = match opened {
             Opened::New => StatusCode::CREATED,
             Opened::Known => StatusCode::OK,
@@ -215,8 +217,14 @@ impl Admin {
         let change = input::change(value).map_err(Refusal::Invalid)?;
         let listed = self.registry.get(name).ok_or_else(|| unknown(name))?;
         let view = listed.pool.change(&change);
-        self.write_down();
+        self.settle();
         Ok(reply(StatusCode::OK, &self.body(&listed, view)))
+    }
+
+    /// Writes a change down, and rings for whoever waits for one.
+    fn settle(&self) {
+        self.write_down();
+        self.changed.notify_one();
     }
 
     /// Remembers the pools for the next start. That a disk is full is no reason not to balance: it is told, and the

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -131,6 +131,7 @@ pub enum Shutdown {
 pub struct Proxy {
     admin: SocketAddr,
     registry: Arc<Registry>,
+    changed: Arc<Notify>,
     server: JoinHandle<()>,
     stop: watch::Sender<bool>,
     cut: watch::Sender<bool>,
@@ -169,8 +170,10 @@ impl Proxy {
         }));
         let snapshot = restore(&config, &registry)?;
         let boot = format!("{:016x}", random::unpredictable());
+        let changed = Arc::new(Notify::new());
         let admin = Admin {
             registry: Arc::clone(&registry),
+            changed: Arc::clone(&changed),
             boot,
             address,
             snapshot,
@@ -180,6 +183,7 @@ impl Proxy {
         Ok(Self {
             admin: address,
             registry,
+            changed,
             server,
             stop,
             cut,
@@ -190,6 +194,12 @@ impl Proxy {
     /// Returns the address that the admin API listens on.
     pub fn admin_address(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// Waits until a pool has been opened, changed or closed since this last returned: for the program that the
+    /// balancer runs in, which need not ask again and again. It may return for nothing; one caller at a time is told.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
     }
 
     /// Stops: the admin API at once, the listeners at once, each client connection after its next

@@ -12,6 +12,7 @@ mod files;
 mod groups;
 mod harness;
 mod health;
+mod idle;
 mod kill;
 mod limits;
 mod metrics;

@@ -316,3 +316,34 @@ async fn a_thousand_endpoints_are_admitted_in_one_step() {
     assert_eq!(endpoints.len(), 10_000);
     assert!(endpoints.is_sorted_by_key(|endpoint| endpoint["instance"].as_str()));
 }
+
+#[tokio::test]
+async fn every_change_of_a_pool_is_told_in_the_process_and_no_look_at_one() {
+    let world = World::new().await;
+    let body = json!({ "listen": ANY }).to_string();
+    let member = json!({ "instance": "i", "address": "127.0.0.1:9" });
+    let admitted = json!({ "admit": [member] }).to_string();
+    assert!(is_told(&world.proxy).await, "the world has opened a pool");
+
+    for (method, path, body) in [
+        ("PUT", "/v1/pools/other", body.as_str()),
+        ("POST", "/v1/pools/other/change", admitted.as_str()),
+        ("DELETE", "/v1/pools/other", ""),
+    ] {
+        admin(&world.proxy, method, path, body).await;
+        assert!(is_told(&world.proxy).await, "{method} {path}");
+    }
+    for path in ["/v1/pools", "/v1/pools/p", "/v1/info", "/metrics"] {
+        admin(&world.proxy, "GET", path, "").await;
+        assert!(!is_told(&world.proxy).await, "{path}");
+    }
+}
+
+/// Tells whether a change is told that was not yet. What is told is so before the change is answered.
+async fn is_told(proxy: &Proxy) -> bool {
+    tokio::select! {
+        biased;
+        () = proxy.changed() => true,
+        () = std::future::ready(()) => false,
+    }
+}

@@ -9,6 +9,7 @@ use crate::store::Store;
 use crate::systems::Systems;
 use anyhow::Context;
 use clap::Args;
+use std::sync::Arc;
 use teal_core::name::PoolId;
 
 /// Keep pools in line with their instances, until Ctrl-C: what crashed and came back elsewhere is put in again
@@ -33,9 +34,10 @@ pub(crate) async fn run(places: &Places, _: KeepArgs) -> Result<Exit, Failure> {
         "keeping the pools of {} revision(s) in line with their instances; Ctrl-C ends it",
         found.len()
     ));
+    let cues = keeper::Remote(Arc::clone(&systems.orchestrator));
     tokio::select! {
         () = interrupt.wanted() => {}
-        () = keeper::run(systems, store) => {}
+        () = keeper::run(systems, store, &cues) => {}
     }
     Ok(Exit::Done)
 }

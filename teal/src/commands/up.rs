@@ -3,21 +3,26 @@
 use crate::descriptors;
 use crate::failure::{Exit, Failure};
 use crate::interrupt::Interrupt;
-use crate::keeper;
+use crate::keeper::{self, Cues, LOOK_INTERVAL};
 use crate::printer::{self, style};
 use crate::settings::{BalancerKind, BalancerPlace, MarathonPlace, Places};
 use crate::store::Store;
 use crate::systems::Systems;
 use anyhow::Context;
+use async_trait::async_trait;
 use clap::Args;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use teal_core::Span;
 use teal_engine::{Engine, Tls, Token};
 use teal_proxy::Proxy;
 
 /// How long requests under way may take when everything is shut down.
 const PROXY_GRACE: Duration = Duration::from_secs(10);
+/// How long services are taken to be in line because nobody has told of a change. Every change is told; a look at what is
+/// so does not rest on that.
+const SILENCE_MAX: Span = Span::seconds(600);
 
 /// Run the embedded engine and balancer on this machine, in the foreground; with --balancer haproxy+… the engine alone
 #[derive(Debug, Args)]
@@ -163,6 +168,30 @@ impl Running {
             Self::Both(pair) => pair.leave().await,
             Self::Engine(engine) => engine.leave(),
         }
+    }
+}
+
+/// What changes in this process is told in this process: nothing has to wake up to learn that nothing has changed.
+#[async_trait]
+impl Cues for Running {
+    async fn instances(&self) {
+        self.engine().changed().await;
+    }
+
+    async fn pools(&self) {
+        match self {
+            Self::Both(pair) => pair.proxy.changed().await,
+            Self::Engine(_) => std::future::pending().await,
+        }
+    }
+
+    fn silence_max(&self, services: usize) -> Option<Span> {
+        let silence_max = match self {
+            Self::Both(_) => SILENCE_MAX,
+            // A HAProxy that is reloaded tells nobody.
+            Self::Engine(_) => LOOK_INTERVAL,
+        };
+        (services > 0).then_some(silence_max)
     }
 }
 
@@ -322,10 +351,10 @@ pub(crate) async fn run(places: &Places, args: UpArgs) -> Result<Exit, Failure> 
         balancer: running.balancer(&places.balancer),
         ..places.clone()
     };
-    let keeper = keeper::run(Systems::connect(&places)?, Store::open(&places.state_dir)?);
+    let (systems, store) = (Systems::connect(&places)?, Store::open(&places.state_dir)?);
     tokio::select! {
         () = interrupt.wanted() => {}
-        () = keeper => {}
+        () = keeper::run(systems, store, &running) => {}
     }
     match args.on_exit {
         OnExit::Stop => {

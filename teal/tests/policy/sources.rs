@@ -8,7 +8,7 @@ const LINES_MAX: usize = 650;
 const NO_NAMES: [&str; 6] = ["util", "utils", "common", "helper", "helpers", "manager"];
 
 /// Where tests may sleep, and why.
-const MAY_SLEEP: [(&str, &str); 7] = [
+const MAY_SLEEP: [(&str, &str); 8] = [
     (
         "engine/tests/it/harness.rs",
         "the pause of the one polling loop, which gives up after a while",
@@ -32,6 +32,10 @@ const MAY_SLEEP: [(&str, &str); 7] = [
     (
         "drivers/tests/haproxy/backend.rs",
         "how long the service takes to answer: what is waited for in a drain",
+    ),
+    (
+        "engine/tests/it/idle.rs",
+        "time is paused there: a sleep of a day takes none",
     ),
     (
         "proxy/tests/it/limits.rs",

@@ -8,7 +8,12 @@
 //! Where the file system can cut off a beginning (fallocate(2), `FALLOC_FL_COLLAPSE_RANGE`: ext4, XFS) no byte is
 //! lost. Elsewhere the file is truncated, and what is written between the copy and the cut is lost, as with
 //! logrotate's `copytruncate`.
+//!
+//! While nothing is written nothing is looked at: see `growth`.
 
+mod growth;
+
+use std::convert::Infallible;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek};
 use std::os::unix::fs::OpenOptionsExt;
@@ -20,6 +25,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, OFlag, fallocate};
 
 use crate::shell::Shell;
+use growth::Growth;
 
 /// The output files of a task.
 const STREAMS: [&str; 2] = ["stdout", "stderr"];
@@ -27,38 +33,93 @@ const STREAMS: [&str; 2] = ["stdout", "stderr"];
 /// How many old files of each stream are kept.
 const OLD_FILES_KEPT: u32 = 4;
 
-/// How often sizes are looked at while there are tasks.
+/// How long after a sign of growth sizes are looked at, and how often where there are no such signs.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Ranges that are cut off are multiples of the file system's block size (fallocate(2)); this is a multiple of every
 /// usual one.
 const BLOCK_BYTES: u64 = 64 * 1024;
 
-/// Looks at the output of all tasks again and again, for as long as there are tasks. Never returns.
+/// Looks at the output of all tasks whenever some of it has grown. Never returns.
 pub(crate) async fn keep_small(shell: Arc<Shell>, sandboxes: PathBuf, bytes_max: u64) {
-    loop {
-        shell.wait_until_busy().await;
-        let folder = sandboxes.clone();
-        let looked = tokio::task::spawn_blocking(move || rotate_all(&folder, bytes_max)).await;
-        if let Ok(Err(error)) = looked {
-            shell.tell(format!("cannot rotate the output of tasks: {error}"));
+    let looks = Looks {
+        shell,
+        sandboxes,
+        bytes_max,
+    };
+    let Err(reason) = looks.upon_growth().await;
+    looks.shell.tell(format!(
+        "the system does not tell when output of tasks grows ({reason}); its size is looked at every {} s",
+        LOOK_INTERVAL.as_secs()
+    ));
+    looks.at_intervals().await;
+}
+
+struct Looks {
+    shell: Arc<Shell>,
+    sandboxes: PathBuf,
+    bytes_max: u64,
+}
+
+impl Looks {
+    /// Looks some time after output has grown, so that a task that writes all the time is looked at no more often.
+    async fn upon_growth(&self) -> io::Result<Infallible> {
+        let growth = Arc::new(Growth::new()?);
+        loop {
+            let watch = Arc::clone(&growth);
+            // What is written after the look at its size must set off another look.
+            self.look(move |sandboxes| watch.watch(sandboxes)).await?;
+            growth.told().await?;
+            tokio::time::sleep(LOOK_INTERVAL).await;
+            growth.forget()?;
         }
-        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
+
+    /// Looks again and again, for as long as there are tasks. Never returns.
+    async fn at_intervals(&self) {
+        loop {
+            self.shell.wait_until_busy().await;
+            self.look(|_| Ok(())).await.ok();
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+    }
+
+    /// Prepares and looks once, on a thread that may wait for the disk. Tells what cannot be rotated.
+    ///
+    /// # Errors
+    /// It cannot be prepared; then nothing was looked at.
+    async fn look(
+        &self,
+        prepare: impl FnOnce(&Path) -> io::Result<()> + Send + 'static,
+    ) -> io::Result<()> {
+        let (folder, bytes_max) = (self.sandboxes.clone(), self.bytes_max);
+        let looked = tokio::task::spawn_blocking(move || {
+            prepare(&folder).map(|()| rotate_all(&folder, bytes_max))
+        });
+        if let Err(error) = looked.await.map_err(io::Error::other)?? {
+            self.shell
+                .tell(format!("cannot rotate the output of tasks: {error}"));
+        }
+        Ok(())
     }
 }
 
-/// Rotates what has grown too large in all sandboxes. What vanishes meanwhile needs no rotation.
+/// Rotates what has grown too large in all sandboxes, and returns the first error once it has seen all of them. What
+/// vanishes meanwhile needs no rotation.
 fn rotate_all(sandboxes: &Path, bytes_max: u64) -> io::Result<()> {
+    let mut outcome = Ok(());
     for sandbox in fs::read_dir(sandboxes)? {
         let sandbox = sandbox?.path();
         for stream in STREAMS {
             match rotate(&sandbox.join(stream), bytes_max) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    outcome = outcome.and(Err(error));
+                }
                 Ok(()) | Err(_) => {}
             }
         }
     }
-    Ok(())
+    outcome
 }
 
 /// Moves the present content of a file to `<file>.1` if it is larger than so many bytes.
