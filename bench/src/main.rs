@@ -22,9 +22,11 @@ mod outcome;
 mod peers;
 mod process;
 mod proxy;
+mod rollback;
 mod service;
 mod site;
 mod statistics;
+mod steady;
 mod table;
 mod traced;
 
@@ -50,6 +52,8 @@ enum Measurement {
     Proxy(proxy::Args),
     /// Size of the program; memory and wake-ups of an idle `teal up`; time to the first served request
     Footprint(footprint::Args),
+    /// How long the revision that is rolled back still answers
+    Rollback(rollback::Args),
     /// teal's balancer alone, on the runtime that `teal up` gives it (what `proxy` measures)
     #[command(hide = true)]
     Embedded(embedded::Args),
@@ -77,6 +81,10 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Measurement::Proxy(args) => {
             let places = places()?;
             report(&places, &proxy::run(&places, &args)?)
+        }
+        Measurement::Rollback(args) => {
+            let places = places()?;
+            report(&places, &rollback::run(&places, &args)?)
         }
         Measurement::Footprint(args) => {
             let places = places()?;
