@@ -13,8 +13,11 @@ use crate::outcome::Outcome;
 
 mod ask;
 mod backend;
+mod during;
 mod embedded;
+mod follower;
 mod footprint;
+mod haproxy;
 mod journal;
 mod load;
 mod machine;
@@ -52,6 +55,8 @@ enum Measurement {
     Proxy(proxy::Args),
     /// Size of the program; memory and wake-ups of an idle `teal up`; time to the first served request
     Footprint(footprint::Args),
+    /// What clients see before, during and after a deployment
+    During(during::Args),
     /// How long the revision that is rolled back still answers
     Rollback(rollback::Args),
     /// teal's balancer alone, on the runtime that `teal up` gives it (what `proxy` measures)
@@ -81,6 +86,10 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Measurement::Proxy(args) => {
             let places = places()?;
             report(&places, &proxy::run(&places, &args)?)
+        }
+        Measurement::During(args) => {
+            let places = places()?;
+            report(&places, &during::run(&places, &args)?)
         }
         Measurement::Rollback(args) => {
             let places = places()?;

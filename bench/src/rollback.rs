@@ -48,9 +48,17 @@ pub(crate) struct Args {
 enum Moment {
     /// Everything is on GREEN, and BLUE is kept warm.
     Baking,
+    /// The same, and the process that carried the deployment on was killed.
+    Orphaned,
     /// Some of BLUE has been replaced by GREEN, and the next batch is on its way.
     MidRolling,
 }
+
+const MOMENTS: [(&str, Moment); 3] = [
+    ("BLUE warm", Moment::Baking),
+    ("BLUE warm, no deployer", Moment::Orphaned),
+    ("mid-rolling", Moment::MidRolling),
+];
 
 /// One place and one moment, measured again and again.
 struct Case {
@@ -105,10 +113,7 @@ pub(crate) fn run(places: &Places, args: &Args) -> anyhow::Result<Outcome> {
             notes.push("SKIPPED: haproxy: there is no `haproxy` in PATH".to_owned());
             continue;
         }
-        for (what, moment) in [
-            ("BLUE warm", Moment::Baking),
-            ("mid-rolling", Moment::MidRolling),
-        ] {
+        for (what, moment) in MOMENTS {
             cases.push(Case::start(
                 places,
                 &format!("{name}, {what}"),
@@ -177,19 +182,22 @@ impl Case {
         let site = &self.site;
         let before = site.deployments();
         let load = Steady::start(site.listen, rate);
-        let deploy = site.begin(&revision("green", SHORT), &flags(self.moment))?;
+        let mut deploy = site.begin(&revision("green", SHORT), &flags(self.moment))?;
         let moment = self.moment;
         site.until(before, "GREEN serves", LIMIT, |journal| {
             is_there(moment, journal)
         })?;
         std::thread::sleep(WARM_UP);
+        if moment == Moment::Orphaned {
+            deploy.kill()?;
+        }
         let command = ["rollback", SERVICE].map(str::to_owned);
         let rollback = site.command(&command)?;
         let began = rollback.began();
         let rolled_back = rollback.completes()?;
         let deployed = deploy.ends()?;
         ensure!(
-            deployed.status.code() == Some(3),
+            moment == Moment::Orphaned || deployed.status.code() == Some(3),
             "teal deploy: {}",
             deployed.status
         );
@@ -220,7 +228,7 @@ fn revision(name: &str, operation: Duration) -> Revision {
 
 fn flags(moment: Moment) -> Vec<String> {
     let own: &[&str] = match moment {
-        Moment::Baking => &["--strategy=switch", "--keep-blue=1h"],
+        Moment::Baking | Moment::Orphaned => &["--strategy=switch", "--keep-blue=1h"],
         Moment::MidRolling => &["--strategy=rolling"],
     };
     let all = ["--min-healthy-time=100ms"].iter().chain(own);
@@ -237,7 +245,7 @@ fn is_there(moment: Moment, journal: &Journal) -> bool {
         entry.action() == "pool change" && admits.as_array().is_some_and(|all| !all.is_empty())
     });
     match moment {
-        Moment::Baking => has_baked,
+        Moment::Baking | Moment::Orphaned => has_baked,
         Moment::MidRolling => shifted.is_some_and(|shifted| {
             journal
                 .of("performed")
