@@ -13,6 +13,7 @@ use crate::outcome::Outcome;
 
 mod ask;
 mod backend;
+mod deploy;
 mod during;
 mod embedded;
 mod follower;
@@ -53,6 +54,8 @@ struct Cli {
 enum Measurement {
     /// CPU time, system calls and user instructions per request, against other proxies
     Proxy(proxy::Args),
+    /// How long deployments take, against what they cannot be shorter than
+    Deploy(deploy::Args),
     /// Size of the program; memory and wake-ups of an idle `teal up`; time to the first served request
     Footprint(footprint::Args),
     /// What clients see before, during and after a deployment
@@ -86,6 +89,10 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Measurement::Proxy(args) => {
             let places = places()?;
             report(&places, &proxy::run(&places, &args)?)
+        }
+        Measurement::Deploy(args) => {
+            let places = places()?;
+            report(&places, &deploy::run(&places, &args)?)
         }
         Measurement::During(args) => {
             let places = places()?;

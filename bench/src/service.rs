@@ -6,12 +6,12 @@
 //! answers what it has begun to read, goes on with its operations for as long as Marathon lets it, and notes how many it
 //! took with it.
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -41,6 +41,9 @@ pub(crate) struct Args {
     /// The file to which a line is added at the end if operations were pending then
     #[arg(long)]
     lost: PathBuf,
+    /// The file to which a line is added at the end: who it was, and when it was idle, told to end, and ended
+    #[arg(long)]
+    diary: PathBuf,
     /// Where it listens
     #[arg(long, env = "PORT0")]
     port: u16,
@@ -56,7 +59,57 @@ struct Work {
     operation: Duration,
     /// When each pending operation will be finished, the earliest first: all take the same time.
     finished: RefCell<VecDeque<Instant>>,
+    /// When the last one was, or will be.
+    idle: Cell<Option<Instant>>,
     greeting: Vec<u8>,
+}
+
+/// How an instance ended, by its own account, in milliseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Life {
+    /// When its last operation was finished; 0 if it had none.
+    pub(crate) idle_ms: u64,
+    pub(crate) told_ms: u64,
+    pub(crate) ended_ms: u64,
+}
+
+/// Reads the diary of instances that have ended, by their ids.
+///
+/// # Errors
+///
+/// If it cannot be read. Where nobody has ended yet there is none.
+pub(crate) fn lives(diary: &Path) -> anyhow::Result<BTreeMap<String, Life>> {
+    if !diary.exists() {
+        return Ok(BTreeMap::new());
+    }
+    let text = std::fs::read_to_string(diary).with_context(|| diary.display().to_string())?;
+    Ok(text.lines().filter_map(Life::parse).collect())
+}
+
+impl Life {
+    fn parse(line: &str) -> Option<(String, Self)> {
+        let mut words = line.split(' ');
+        let instance = words.next()?.to_owned();
+        let mut moment = || words.next()?.parse().ok();
+        let life = Self {
+            idle_ms: moment()?,
+            told_ms: moment()?,
+            ended_ms: moment()?,
+        };
+        Some((instance, life))
+    }
+
+    fn line(self, instance: &str) -> String {
+        let (idle, told, ended) = (self.idle_ms, self.told_ms, self.ended_ms);
+        format!("{instance} {idle} {told} {ended}\n")
+    }
+}
+
+fn since_1970_ms() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Runs an instance until it is told to end.
@@ -69,21 +122,32 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    LocalSet::new().block_on(&runtime, serve(args, Rc::clone(&work)))?;
+    let told_ms = LocalSet::new().block_on(&runtime, serve(args, Rc::clone(&work)))?;
     let lost = work.pending(Instant::now());
     if lost > 0 {
         let line = format!("{} {} {lost}\n", args.revision, args.instance);
-        let mut file = std::fs::OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(&args.lost)
-            .with_context(|| args.lost.display().to_string())?;
-        file.write_all(line.as_bytes())?;
+        add(&args.lost, &line)?;
     }
+    let life = Life {
+        idle_ms: work.idle_ms(),
+        told_ms,
+        ended_ms: since_1970_ms(),
+    };
+    add(&args.diary, &life.line(&args.instance))
+}
+
+fn add(file: &Path, line: &str) -> anyhow::Result<()> {
+    let mut open = std::fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(file)
+        .with_context(|| file.display().to_string())?;
+    open.write_all(line.as_bytes())?;
     Ok(())
 }
 
-async fn serve(args: &Args, work: Rc<Work>) -> anyhow::Result<()> {
+/// Serves until it is told to end, and returns when that was, in milliseconds since 1970.
+async fn serve(args: &Args, work: Rc<Work>) -> anyhow::Result<u64> {
     let mut told_to_end = signal(SignalKind::terminate())?;
     let listener = TcpListener::bind(("127.0.0.1", args.port)).await?;
     let (ending, ends) = watch::channel(());
@@ -97,6 +161,7 @@ async fn serve(args: &Args, work: Rc<Work>) -> anyhow::Result<()> {
             _ = told_to_end.recv() => break,
         }
     }
+    let told_ms = since_1970_ms();
     drop((listener, ends));
     // Nobody hears it where no connection is left.
     ending.send(()).ok();
@@ -107,7 +172,7 @@ async fn serve(args: &Args, work: Rc<Work>) -> anyhow::Result<()> {
         }
     };
     tokio::time::timeout(FINISH_LIMIT, finish).await.ok();
-    Ok(())
+    Ok(told_ms)
 }
 
 /// Answers every head; no request has a body.
@@ -144,6 +209,7 @@ impl Work {
             started_up: now + Duration::from_millis(args.start_up_ms),
             operation: Duration::from_millis(args.operation_ms),
             finished: RefCell::default(),
+            idle: Cell::default(),
             greeting: answer("200 OK", &format!("{} {}\n", args.revision, args.instance)),
         }
     }
@@ -164,9 +230,22 @@ impl Work {
             );
         }
         if self.operation > Duration::ZERO {
-            self.finished.borrow_mut().push_back(now + self.operation);
+            let finished = now + self.operation;
+            self.finished.borrow_mut().push_back(finished);
+            self.idle.set(Some(finished));
         }
         self.greeting.clone()
+    }
+
+    /// Returns when the last operation was finished, in milliseconds since 1970; 0 if there was none.
+    fn idle_ms(&self) -> u64 {
+        let Some(idle) = self.idle.get() else {
+            return 0;
+        };
+        let (now, now_ms) = (Instant::now(), since_1970_ms());
+        let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        (now_ms + millis(idle.saturating_duration_since(now)))
+            .saturating_sub(millis(now.saturating_duration_since(idle)))
     }
 
     /// Returns how many operations are not finished.
@@ -203,6 +282,7 @@ mod tests {
             start_up_ms,
             operation_ms,
             lost: PathBuf::new(),
+            diary: PathBuf::new(),
             port: 0,
             instance: "i".to_owned(),
         };

@@ -140,12 +140,13 @@ impl Site {
     pub(crate) fn definition(&self, revision: &Revision) -> anyhow::Result<Value> {
         let program = std::env::current_exe()?;
         let command = format!(
-            "exec '{}' service --revision {} --start-up-ms {} --operation-ms {} --lost '{}'",
+            "exec '{}' service --revision {} --start-up-ms {} --operation-ms {} --lost '{}' --diary '{}'",
             program.display(),
             revision.name,
             revision.start_up.as_millis(),
             revision.operation.as_millis(),
-            self.lost_file().display()
+            self.lost_file().display(),
+            self.diary().display()
         );
         Ok(json!({
             "id": format!("/{SERVICE}"),
@@ -274,6 +275,11 @@ impl Site {
             .lines()
             .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
         counts.sum()
+    }
+
+    /// Where instances tell how they ended: [`crate::service::lives`] reads it.
+    pub(crate) fn diary(&self) -> PathBuf {
+        self.folder.join("diary")
     }
 
     fn lost_file(&self) -> PathBuf {

@@ -12,6 +12,11 @@ impl Sample {
         self.0.push(figure);
     }
 
+    /// Returns them, in the order they came.
+    pub(crate) fn figures(&self) -> impl Iterator<Item = f64> {
+        self.0.iter().copied()
+    }
+
     /// Returns the middle one, or the mean of the middle two; not a number if there are none.
     pub(crate) fn median(&self) -> f64 {
         let mut sorted = self.0.clone();

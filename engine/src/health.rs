@@ -3,23 +3,26 @@
 //! The rules are Marathon's (`core/health/impl/HealthCheckActor.scala`, `core/health/Health.scala`):
 //! failures are forgiven until the first success or the end of the grace period, and a task is
 //! killed on the failure *after* `maxConsecutiveFailures` have been counted. One thing differs on
-//! purpose: until a task's first success probes repeat every [`START_UP_INTERVAL`], so that start-up
-//! is noticed at once. Results only get fresher by it: in that phase a failure is counted at most
-//! once per declared interval.
+//! purpose: until a task's first success probes come sooner than the declared interval, so that the
+//! end of its start-up is noticed at once ([`CheckState::pace`]). Results only get fresher by it: in
+//! that phase a failure is counted at most once per declared interval.
 
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::definition::HealthCheck;
+use crate::definition::{HealthCheck, Protocol};
 use crate::probe::Answer;
 use crate::time::{Moment, Stamp};
 
-/// How long after a task began to run its first probe happens.
-pub(crate) const FIRST_PROBE_DELAY: Duration = Duration::from_millis(100);
+/// How long after a task began to run its first probe happens, and the least time between two.
+pub(crate) const FIRST_PROBE_DELAY: Duration = Duration::from_millis(50);
 
-/// The most time between two probes of a task that has not been healthy yet.
-pub(crate) const START_UP_INTERVAL: Duration = Duration::from_millis(250);
+/// What a start-up may seem longer than it is: one part in so many.
+const START_UP_PRECISION: u32 = 20;
+
+/// A command is a process each time: it is not tried more often than this.
+const COMMAND_INTERVAL: Duration = Duration::from_millis(250);
 
 /// What one probe saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,13 +93,25 @@ impl CheckState {
         self.last_counted = counted.map(|counted| counted.instant);
     }
 
-    /// Returns how long to wait between the starts of two probes.
-    pub(crate) fn pace(&self, check: &HealthCheck) -> Duration {
+    /// Returns how long to wait between the starts of two probes of a task that has been running for so long. While it
+    /// starts up the pauses grow with the time that this takes: a start-up of one second is noticed within 50 ms, and
+    /// one of a minute is not asked about 1200 times.
+    pub(crate) fn pace(&self, check: &HealthCheck, running: Duration) -> Duration {
         if self.first_success.is_some() {
-            check.interval()
-        } else {
-            check.interval().min(START_UP_INTERVAL)
+            return check.interval();
         }
+        let least = match check.protocol {
+            Protocol::Command => COMMAND_INTERVAL,
+            Protocol::Http
+            | Protocol::Https
+            | Protocol::Tcp
+            | Protocol::MesosHttp
+            | Protocol::MesosHttps
+            | Protocol::MesosTcp => FIRST_PROBE_DELAY,
+        };
+        (running / START_UP_PRECISION)
+            .max(least)
+            .min(check.interval())
     }
 
     /// Folds a probe's result in.
@@ -292,6 +307,18 @@ mod tests {
             .collect();
 
         assert_eq!(counted, [true, false, false, true, false, true]);
+    }
+
+    #[test]
+    fn pauses_between_probes_grow_with_the_start_up_up_to_the_declared_interval() {
+        let (http, command) = (check("HTTP", 2, 0), check("COMMAND", 2, 0));
+        let starting = CheckState::default();
+        let pace = |check, running| starting.pace(check, Duration::from_millis(running));
+
+        assert_eq!(pace(&http, 60), Duration::from_millis(50));
+        assert_eq!(pace(&http, 4_000), Duration::from_millis(200));
+        assert_eq!(pace(&http, 600_000), http.interval());
+        assert_eq!(pace(&command, 60), Duration::from_millis(250));
     }
 
     #[test]

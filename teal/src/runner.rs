@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod crash;
 mod look;
+mod shown;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]

@@ -15,13 +15,15 @@
 mod app;
 mod definition;
 mod events;
+mod reckoning;
 
-use crate::http::{Access, Answer, Client, Method, segment};
+use crate::http::{Access, Client, Method, segment};
 use crate::{DriverError, Orchestrator};
-use app::{App, AppEnvelope, AppsEnvelope, Clock};
+use app::{App, AppEnvelope, AppsEnvelope};
 use async_trait::async_trait;
 use events::{Events, SILENCE_MAX};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
+use reckoning::Reckoning;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -40,6 +42,7 @@ const QUESTIONS_AT_ONCE: usize = 16;
 pub struct Marathon {
     client: Client,
     events: Events,
+    reckoning: Reckoning,
 }
 
 impl Marathon {
@@ -62,6 +65,7 @@ impl Marathon {
         Ok(Self {
             events: Events::new(client.clone(), SILENCE_MAX),
             client,
+            reckoning: Reckoning::default(),
         })
     }
 
@@ -79,8 +83,12 @@ impl Marathon {
         &self.client
     }
 
-    /// Returns an app and the answer that it came with; None when it does not exist.
-    async fn app(&self, revision: &RevisionId) -> Result<Option<(App, Answer)>, DriverError> {
+    /// Returns an app and what is seen of it as a revision; None when it does not exist.
+    async fn app(
+        &self,
+        revision: &RevisionId,
+    ) -> Result<Option<(App, RevisionSighting)>, DriverError> {
+        let asked = crate::clock::now();
         let answer = self
             .client
             .call(Method::GET, &app_path(revision), None)
@@ -89,16 +97,17 @@ impl Marathon {
             return Ok(None);
         }
         let envelope: AppEnvelope = answer.read()?;
-        Ok(Some((envelope.app, answer)))
+        let clock = self.reckoning.clock(asked, &answer);
+        let sighting = envelope.app.sighting(&clock);
+        self.reckoning.keep(&clock);
+        let sighting = sighting.map_err(|why| answer.malformed(why))?;
+        Ok(Some((envelope.app, sighting)))
     }
 
     async fn sight(&self, revision: &RevisionId) -> Result<Option<RevisionSighting>, DriverError> {
-        let Some((app, answer)) = self.app(revision).await? else {
+        let Some((_, mut sighting)) = self.app(revision).await? else {
             return Ok(None);
         };
-        let mut sighting = app
-            .sighting(&Clock::of(&answer))
-            .map_err(|why| answer.malformed(why))?;
         // As it was asked for: Marathon answers for `/x//y/` too.
         sighting.id = revision.clone();
         Ok(Some(sighting))
@@ -156,12 +165,9 @@ impl Marathon {
         victims: &[Victim],
         lock: Lock,
     ) -> Result<(), DriverError> {
-        let Some((app, answer)) = self.app(revision).await? else {
+        let Some((app, sighting)) = self.app(revision).await? else {
             return Ok(());
         };
-        let sighting = app
-            .sighting(&Clock::of(&answer))
-            .map_err(|why| answer.malformed(why))?;
         let named: BTreeSet<&str> = victims
             .iter()
             .map(|victim| victim.instance.as_str())
@@ -189,12 +195,9 @@ impl Marathon {
     }
 
     async fn remove(&self, revision: &RevisionId) -> Result<(), DriverError> {
-        let Some((app, answer)) = self.app(revision).await? else {
+        let Some((_, sighting)) = self.app(revision).await? else {
             return Ok(());
         };
-        let sighting = app
-            .sighting(&Clock::of(&answer))
-            .map_err(|why| answer.malformed(why))?;
         if !sighting.instances.is_empty() {
             // One may have been launched since the caller looked: it has to look again.
             return Err(DriverError::Busy {
@@ -227,12 +230,13 @@ impl Marathon {
 #[async_trait]
 impl Orchestrator for Marathon {
     async fn find(&self) -> Result<Vec<Found>, DriverError> {
+        let asked = crate::clock::now();
         let answer = self
             .client
             .call(Method::GET, "/v2/apps?embed=apps.tasks", None)
             .await?;
         let envelope: AppsEnvelope = answer.read()?;
-        let clock = Clock::of(&answer);
+        let clock = self.reckoning.clock(asked, &answer);
         let found = envelope.apps.into_iter().map(|body| {
             let definition = definition::postable(&body);
             let app = App::read(body)?;

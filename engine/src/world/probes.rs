@@ -72,7 +72,8 @@ impl World {
         };
         let state = &mut task.checks[check];
         let verdict = state.fold(declared, result, started.instant, now);
-        let next = asked + state.pace(declared);
+        let running = now.instant.saturating_duration_since(started.instant);
+        let next = asked + state.pace(declared, running);
         task.probes[check] = ProbeSlot::Due(next.max(now.instant));
         let instance_id = instance.id.clone();
         self.announce_health(app, at, declared, (health_before, &verdict));

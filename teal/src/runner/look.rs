@@ -1,8 +1,8 @@
 //! One look at all systems.
 
+use super::shown::Shown;
 use crate::systems::Systems;
 use std::collections::BTreeMap;
-use std::time::Duration;
 use teal_core::definition::PendingSource;
 use teal_core::name::{InstanceId, PoolId, RevisionId, Role};
 use teal_core::observation::{PendingSighting, Phase, PoolSighting, RevisionSighting, Sighting};
@@ -11,18 +11,18 @@ use teal_drivers::Question;
 
 /// Up to this many instances, the gauges of all are read at every look; beyond, only of those that leave.
 const SMALL: usize = 32;
-/// The gauge of an instance that does not leave is only shown: its answer is not waited for longer than this.
-const SHOWN_TIMEOUT: Duration = Duration::from_millis(100);
 
 pub(crate) struct Looker {
     systems: Systems,
+    shown: Shown,
 }
 
 type Revisions = BTreeMap<Role, RevisionSighting>;
 
 impl Looker {
     pub(crate) fn new(systems: Systems) -> Self {
-        Self { systems }
+        let shown = Shown::new(systems.gauges.clone());
+        Self { systems, shown }
     }
 
     /// Looks at the orchestrator, then at the balancer, which may have to be told who lives where, and then, so that a
@@ -117,12 +117,13 @@ impl Looker {
                 }
             }
         }
-        let show = tokio::time::timeout(SHOWN_TIMEOUT, self.systems.gauges.read(&shown));
-        let (leaving, shown) = tokio::join!(self.systems.gauges.read(&leaving), show);
+        let leaving = self.systems.gauges.read(&leaving);
+        let (leaving, shown) = tokio::join!(leaving, self.shown.read(shown));
         let now = crate::clock::now();
-        let readings = leaving.into_iter().chain(shown.unwrap_or_default());
-        readings
+        let leaving = leaving.into_iter();
+        leaving
             .map(|(id, reading)| (id, reading.at(now)))
+            .chain(shown)
             .collect()
     }
 }

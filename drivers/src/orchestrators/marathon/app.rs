@@ -1,7 +1,7 @@
 //! What the fields of an app and of its tasks say. Absent and null are the same everywhere: Marathon up to 1.4 writes
 //! nulls, later ones leave out.
 
-use crate::http::Answer;
+use super::reckoning::Clock;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
@@ -161,32 +161,6 @@ struct CheckResult {
     first_success: Option<String>,
     last_success: Option<String>,
     last_failure: Option<String>,
-}
-
-/// How Marathon's clock stands to ours, by the answer's `Date`. It never makes a moment earlier than it was.
-pub(super) struct Clock {
-    now: Moment,
-    ahead: Option<i128>,
-}
-
-impl Clock {
-    pub(super) fn of(answer: &Answer) -> Self {
-        let now = crate::clock::now();
-        Self {
-            now,
-            ahead: answer
-                .date
-                .map(|date| i128::from(now.0) - i128::from(date.0)),
-        }
-    }
-
-    /// Returns a moment of Marathon's clock in ours; None when it is not known how they stand to each other.
-    fn ours(&self, theirs: Moment) -> Option<Moment> {
-        let ours = i128::from(theirs.0) + self.ahead?;
-        u64::try_from(ours)
-            .ok()
-            .map(|ours| Moment(ours).min(self.now))
-    }
 }
 
 impl App {

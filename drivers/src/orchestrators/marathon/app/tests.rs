@@ -3,10 +3,10 @@
 use super::*;
 use serde_json::json;
 
-const CLOCK: Clock = Clock {
-    now: Moment(2_000_000_000_000),
-    ahead: Some(0),
-};
+/// It shows what ours shows.
+fn clock() -> Clock {
+    Clock::that_is_behind_by(Some(0), Moment(2_000_000_000_000))
+}
 
 #[test]
 fn a_states_phase_is_what_the_instance_is_in() {
@@ -38,7 +38,7 @@ fn counts_that_cannot_be_added_up_in_32_bits_are_counts_all_the_same() {
         json!({ "id": "/a", "instances": 1, "tasksRunning": u32::MAX, "tasksStaged": u32::MAX });
     let app = App::read(app).expect("it is an app");
 
-    let why = app.sighting(&CLOCK).expect_err("it lists no tasks");
+    let why = app.sighting(&clock()).expect_err("it lists no tasks");
 
     assert!(why.contains("8589934590"), "{why}");
 }
@@ -75,7 +75,7 @@ fn healthy_takes_a_living_result_of_every_check() {
     ] {
         let task = json!({ "id": "t", "state": "TASK_RUNNING", "healthCheckResults": results });
         let app = app(json!({ "healthChecks": vec![json!({}); checks], "tasks": [task] }));
-        let seen = app.sighting(&CLOCK).expect("reads");
+        let seen = app.sighting(&clock()).expect("reads");
         assert_eq!(
             seen.instances[0].health, health,
             "{checks} checks, {results}"
@@ -100,7 +100,7 @@ fn health_has_held_since_the_last_check_first_said_alive_unless_one_failed_since
     ] {
         let task = json!({ "id": "t", "state": "TASK_RUNNING", "healthCheckResults": results });
         let app = app(json!({ "healthChecks": [{}, {}], "tasks": [task] }));
-        let seen = app.sighting(&CLOCK).expect("reads");
+        let seen = app.sighting(&clock()).expect("reads");
         assert_eq!(seen.instances[0].healthy_since, since, "{results}");
     }
 }
@@ -144,7 +144,7 @@ fn results_of_the_incarnation_before_say_nothing_of_this_one() {
         let task = json!({ "id": "oinker.instance-5c3._app.2", "state": "TASK_RUNNING", "startedAt": started,
                            "healthCheckResults": [result] });
         let app = app(json!({ "healthChecks": [{}], "tasks": [task] }));
-        let seen = app.sighting(&CLOCK).expect("reads");
+        let seen = app.sighting(&clock()).expect("reads");
         assert_eq!(seen.instances[0].health, health, "{result}");
         assert_eq!(seen.instances[0].healthy_since, since, "{result}");
     }
@@ -187,27 +187,11 @@ fn ten_thousand_tasks_are_read_from_one_answer() {
     let tasks: Vec<Value> = (0..10_000).map(task).collect();
     let app = app(json!({ "healthChecks": [{}], "tasks": tasks }));
 
-    let seen = app.sighting(&CLOCK).expect("reads");
+    let seen = app.sighting(&clock()).expect("reads");
 
     assert_eq!(seen.instances.len(), 10_000);
     let healthy = |one: &&InstanceSighting| one.health == Health::Healthy && one.current;
     assert_eq!(seen.instances.iter().filter(healthy).count(), 10_000);
-}
-
-#[test]
-fn a_clock_that_is_behind_makes_nothing_look_older() {
-    let behind = Clock {
-        now: Moment(100_500),
-        ahead: Some(60_500),
-    };
-    let unknown = Clock {
-        now: Moment(100_500),
-        ahead: None,
-    };
-
-    assert_eq!(behind.ours(Moment(30_000)), Some(Moment(90_500)));
-    assert_eq!(behind.ours(Moment(50_000)), Some(Moment(100_500)));
-    assert_eq!(unknown.ours(Moment(30_000)), None);
 }
 
 #[test]
@@ -242,7 +226,7 @@ fn a_task_is_current_when_it_is_no_older_than_the_last_change_of_configuration()
     ] {
         let mut body = app_versions.clone();
         body["tasks"] = json!([{ "id": "t", "state": "TASK_RUNNING", "version": version }]);
-        let seen = app(body).sighting(&CLOCK).expect("reads");
+        let seen = app(body).sighting(&clock()).expect("reads");
         assert_eq!(
             seen.instances[0].current, current,
             "{app_versions} {version}"
@@ -346,7 +330,7 @@ fn are_reached<const CASES: usize>(cases: [Reached; CASES]) {
     for (body, task, expected) in cases {
         let mut body = body;
         body["tasks"] = json!([task]);
-        let seen = app(body.clone()).sighting(&CLOCK).expect("reads");
+        let seen = app(body.clone()).sighting(&clock()).expect("reads");
         let addresses: Vec<_> = seen.instances[0]
             .addresses
             .iter()
@@ -361,18 +345,22 @@ fn an_app_with_deployments_is_locked() {
     let locked = app(json!({ "deployments": [{ "id": "d1" }] }));
     let free = app(json!({ "deployments": [] }));
 
-    assert!(locked.sighting(&CLOCK).expect("reads").locked);
+    assert!(locked.sighting(&clock()).expect("reads").locked);
     assert_eq!(locked.locked_by(), ["d1"]);
-    assert!(!free.sighting(&CLOCK).expect("reads").locked);
+    assert!(!free.sighting(&clock()).expect("reads").locked);
 }
 
 #[test]
 fn an_app_that_counts_tasks_and_lists_none_is_not_taken_for_empty() {
-    assert!(app(json!({ "tasksRunning": 3 })).sighting(&CLOCK).is_err());
-    assert!(app(json!({ "tasksRunning": 0 })).sighting(&CLOCK).is_ok());
+    assert!(
+        app(json!({ "tasksRunning": 3 }))
+            .sighting(&clock())
+            .is_err()
+    );
+    assert!(app(json!({ "tasksRunning": 0 })).sighting(&clock()).is_ok());
     assert!(
         app(json!({ "tasksRunning": 3, "tasks": [] }))
-            .sighting(&CLOCK)
+            .sighting(&clock())
             .is_ok()
     );
 }
@@ -387,7 +375,7 @@ fn an_app_of_1_4_with_its_nulls_is_read() {
                     "healthCheckResults": null, "startedAt": "2014-03-01T23:29:30.158Z", "appId": "/oinker" }]
     }));
 
-    let seen = app.sighting(&CLOCK).expect("reads");
+    let seen = app.sighting(&clock()).expect("reads");
 
     assert_eq!(app.label("TEAL_DEPLOYMENT"), Some("d"));
     assert_eq!(seen.instances[0].phase, Phase::Running);
@@ -400,7 +388,7 @@ fn an_app_of_1_4_with_its_nulls_is_read() {
 
 fn sight(task: Value) -> Vec<InstanceSighting> {
     app(json!({ "tasks": [task] }))
-        .sighting(&CLOCK)
+        .sighting(&clock())
         .expect("reads")
         .instances
 }
