@@ -39,7 +39,11 @@ impl Journal {
             }
             let text =
                 std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-            all.push(Self::parse(&text));
+            let journal = Self::parse(&text);
+            // One that is being begun has no first line yet, and is no deployment.
+            if !journal.entries.is_empty() {
+                all.push(journal);
+            }
         }
         all.sort_by_key(|journal: &Self| journal.entries.first().map(|first| first.at_ms));
         Ok(all)

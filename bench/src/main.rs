@@ -14,8 +14,11 @@ use crate::outcome::Outcome;
 mod ask;
 mod backend;
 mod deploy;
+mod during;
 mod embedded;
+mod follower;
 mod footprint;
+mod haproxy;
 mod journal;
 mod load;
 mod machine;
@@ -23,9 +26,11 @@ mod outcome;
 mod peers;
 mod process;
 mod proxy;
+mod rollback;
 mod service;
 mod site;
 mod statistics;
+mod steady;
 mod table;
 mod traced;
 
@@ -53,6 +58,10 @@ enum Measurement {
     Deploy(deploy::Args),
     /// Size of the program; memory and wake-ups of an idle `teal up`; time to the first served request
     Footprint(footprint::Args),
+    /// What clients see before, during and after a deployment
+    During(during::Args),
+    /// How long the revision that is rolled back still answers
+    Rollback(rollback::Args),
     /// teal's balancer alone, on the runtime that `teal up` gives it (what `proxy` measures)
     #[command(hide = true)]
     Embedded(embedded::Args),
@@ -84,6 +93,14 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Measurement::Deploy(args) => {
             let places = places()?;
             report(&places, &deploy::run(&places, &args)?)
+        }
+        Measurement::During(args) => {
+            let places = places()?;
+            report(&places, &during::run(&places, &args)?)
+        }
+        Measurement::Rollback(args) => {
+            let places = places()?;
+            report(&places, &rollback::run(&places, &args)?)
         }
         Measurement::Footprint(args) => {
             let places = places()?;

@@ -92,6 +92,11 @@ impl Process {
         sum
     }
 
+    /// Returns its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Asks all of them to end, and makes them when they do not.
     pub(crate) fn end(&mut self) -> Option<ExitStatus> {
         let group = Pid::from_raw(i32::try_from(self.child.id()).ok()?);

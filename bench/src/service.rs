@@ -3,7 +3,8 @@
 //!
 //! `/` answers with the revision and the instance, and begins an operation that goes on for a while after the answer.
 //! `/health` is 503 until the instance has started up. `/metrics` tells how many operations are pending. Told to end, it
-//! answers what it has begun to read, and notes how many operations it took with it.
+//! answers what it has begun to read, goes on with its operations for as long as Marathon lets it, and notes how many it
+//! took with it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -23,8 +24,8 @@ use crate::backend::find;
 
 /// The gauge of pending operations, on `/metrics`.
 pub(crate) const GAUGE: &str = "bench_pending_operations";
-/// How long a service that was told to end goes on with what it has begun to answer.
-const FINISH_LIMIT: Duration = Duration::from_secs(1);
+/// How long an instance that was told to end goes on: Marathon kills it after three seconds.
+const FINISH_LIMIT: Duration = Duration::from_millis(2500);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -164,9 +165,13 @@ async fn serve(args: &Args, work: Rc<Work>) -> anyhow::Result<u64> {
     drop((listener, ends));
     // Nobody hears it where no connection is left.
     ending.send(()).ok();
-    tokio::time::timeout(FINISH_LIMIT, ending.closed())
-        .await
-        .ok();
+    let finish = async {
+        ending.closed().await;
+        while let Some(at) = work.next_finished(Instant::now()) {
+            tokio::time::sleep_until(at.into()).await;
+        }
+    };
+    tokio::time::timeout(FINISH_LIMIT, finish).await.ok();
     Ok(told_ms)
 }
 
@@ -250,6 +255,12 @@ impl Work {
             finished.pop_front();
         }
         finished.len()
+    }
+
+    /// Returns when the next operation will be finished, if any is not.
+    fn next_finished(&self, now: Instant) -> Option<Instant> {
+        self.pending(now);
+        self.finished.borrow().front().copied()
     }
 }
 

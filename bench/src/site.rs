@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::Places;
 use crate::ask::{ask, free_address, until_ok};
+use crate::haproxy;
 use crate::journal::Journal;
 use crate::process::Process;
 use crate::service::GAUGE;
@@ -40,7 +41,8 @@ pub(crate) struct Site {
     pub(crate) listen: SocketAddr,
     /// What `--balancer` is told.
     balancer: String,
-    teal: PathBuf,
+    /// The release build of teal.
+    pub(crate) teal: PathBuf,
     /// Dropped first: the engine ends its tasks, and needs no balancer for that.
     _up: Process,
     _haproxy: Option<Process>,
@@ -88,11 +90,14 @@ impl Site {
         let (engine, admin, listen) = (free_address()?, free_address()?, free_address()?);
         let haproxy = match front {
             Front::Embedded => None,
-            Front::Haproxy { slots } => Some(haproxy(places, &folder, listen, slots)?),
+            Front::Haproxy { slots } => {
+                let text = haproxy::printed(&places.teal, &folder, listen, slots)?;
+                Some(haproxy::start(&folder, &text)?)
+            }
         };
         let balancer = match front {
             Front::Embedded => format!("http://{admin}"),
-            Front::Haproxy { .. } => haproxy_address(&folder),
+            Front::Haproxy { .. } => haproxy::address(&folder),
         };
         let mut command = Command::new(&places.teal);
         command
@@ -304,6 +309,17 @@ impl Started {
         self.began
     }
 
+    /// Kills it, as a crash would.
+    ///
+    /// # Errors
+    ///
+    /// If it has been waited for.
+    pub(crate) fn kill(&mut self) -> anyhow::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// Waits for its end.
     ///
     /// # Errors
@@ -330,54 +346,4 @@ impl Started {
         ensure!(ran.status.success(), "{line}: {}: {}", ran.status, said());
         Ok(ran)
     }
-}
-
-// ---- HAProxy -----------------------------------------------------------------------------------
-
-fn haproxy_address(folder: &Path) -> String {
-    let folder = folder.display();
-    format!(
-        "haproxy+unix:{folder}/admin.sock?master={folder}/master.sock&state_file={folder}/server-state"
-    )
-}
-
-/// Starts HAProxy with the configuration that teal prints.
-fn haproxy(
-    places: &Places,
-    folder: &Path,
-    listen: SocketAddr,
-    slots: usize,
-) -> anyhow::Result<Process> {
-    let printed = Command::new(&places.teal)
-        .args(["haproxy-config", SERVICE])
-        .arg(format!("--listen={listen}"))
-        .arg(format!("--slots={slots}"))
-        .arg("--folder")
-        .arg(folder)
-        .output()?;
-    let said = String::from_utf8_lossy(&printed.stderr);
-    ensure!(printed.status.success(), "teal haproxy-config: {said}");
-    std::fs::write(folder.join("haproxy.cfg"), printed.stdout)?;
-    std::fs::write(folder.join("server-state"), "1\n")?;
-    let log = File::create(folder.join("haproxy.log"))?;
-    let mut command = Command::new("haproxy");
-    command
-        .arg("-W")
-        .arg("-S")
-        .arg(folder.join("master.sock"))
-        .arg("-f")
-        .arg(folder.join("haproxy.cfg"))
-        .stdout(log.try_clone()?)
-        .stderr(log);
-    let process = Process::start(&mut command, None)?;
-    let deadline = Instant::now() + START_LIMIT;
-    while !folder.join("admin.sock").exists() {
-        ensure!(
-            Instant::now() < deadline,
-            "haproxy does not come; see {}",
-            folder.display()
-        );
-        std::thread::sleep(PAUSE);
-    }
-    Ok(process)
 }

@@ -5,15 +5,17 @@
 
 use anyhow::{Context, Result, bail};
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use teal_core::Moment;
-use teal_core::journal::{Entry, Event, State};
+use teal_core::journal::{Entry, Event, Outcome, State};
 use teal_core::plan::Plan;
 
 /// A journal holds definitions, and their environment may hold what only their owner should know.
 const PRIVATE: u32 = 0o600;
+/// How much of a journal's end is read to find its last line.
+const END_BYTES: u64 = 8 * 1024;
 
 /// A deployment's journal, open for writing, with the state it folds to.
 #[derive(Debug)]
@@ -106,6 +108,57 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Entry>> {
     read_lines(path).map(|(entries, _)| entries)
 }
 
+/// Returns how a deployment ended, from the end of its journal alone: what is over need not be read to find what is not.
+/// None: it has not ended, or the end does not tell.
+pub(crate) fn outcome_at_end(path: &Path) -> Option<Outcome> {
+    let mut file = File::open(path).ok()?;
+    let length = file.metadata().ok()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(END_BYTES)))
+        .ok()?;
+    let mut end = Vec::new();
+    file.read_to_end(&mut end).ok()?;
+    let last = end.split_inclusive(|byte| *byte == b'\n').next_back()?;
+    let Event::Ended { outcome } = parse(last)?.event else {
+        return None;
+    };
+    Some(outcome)
+}
+
+/// Reads on in a journal that another process writes.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    path: PathBuf,
+    /// How long the lines are that have been read, and how many they are.
+    bytes: u64,
+    lines: usize,
+}
+
+impl Reader {
+    /// Begins with the first entry.
+    pub(crate) fn at_start(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            bytes: 0,
+            lines: 0,
+        }
+    }
+
+    /// Returns the entries that have come since the last time.
+    pub(crate) fn news(&mut self) -> Result<Vec<Entry>> {
+        let mut bytes = Vec::new();
+        File::open(&self.path)
+            .and_then(|mut file| {
+                file.seek(SeekFrom::Start(self.bytes))?;
+                file.read_to_end(&mut bytes)
+            })
+            .with_context(|| format!("cannot read the journal {}", self.path.display()))?;
+        let (entries, whole) = whole_lines(&self.path, &bytes, self.lines)?;
+        self.bytes += whole;
+        self.lines += entries.len();
+        Ok(entries)
+    }
+}
+
 /// What is only remembered for the report, or told again by looking, may be lost with the machine.
 fn must_be_on_disk(event: &Event) -> bool {
     match event {
@@ -131,6 +184,15 @@ fn read_lines(path: &Path) -> Result<(Vec<Entry>, u64)> {
     File::open(path)
         .and_then(|mut file| file.read_to_end(&mut bytes))
         .with_context(|| format!("cannot read the journal {}", path.display()))?;
+    let (entries, whole) = whole_lines(path, &bytes, 0)?;
+    if entries.is_empty() {
+        bail!("the journal {} holds no entry", path.display());
+    }
+    Ok((entries, whole))
+}
+
+/// The same of a part of it that begins after so many lines.
+fn whole_lines(path: &Path, bytes: &[u8], before: usize) -> Result<(Vec<Entry>, u64)> {
     let mut entries = Vec::new();
     let mut whole = 0_u64;
     let mut lines = bytes
@@ -144,13 +206,10 @@ fn read_lines(path: &Path) -> Result<(Vec<Entry>, u64)> {
             None => bail!(
                 "the journal {} is damaged at line {}",
                 path.display(),
-                index + 1
+                before + index + 1
             ),
         }
         whole += bytes.len() as u64;
-    }
-    if entries.is_empty() {
-        bail!("the journal {} holds no entry", path.display());
     }
     Ok((entries, whole))
 }
@@ -252,5 +311,57 @@ mod tests {
         let error = read(written.path()).unwrap_err();
 
         assert!(error.to_string().contains("damaged at line 2"), "{error}");
+    }
+    #[test]
+    fn the_end_of_a_journal_tells_how_it_ended_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = journal(folder.path());
+        let outcome = Outcome::Completed;
+
+        let before = outcome_at_end(journal.path());
+        let event = Event::Ended {
+            outcome: outcome.clone(),
+        };
+        journal.write(Moment(4), event).unwrap();
+        let after = outcome_at_end(journal.path());
+        let whole = std::fs::read(journal.path()).unwrap();
+        std::fs::write(journal.path(), &whole[..whole.len() - 1]).unwrap();
+        let torn = outcome_at_end(journal.path());
+
+        assert_eq!((before, after, torn), (None, Some(outcome), None));
+    }
+
+    #[test]
+    fn a_last_line_that_is_longer_than_the_end_tells_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = journal(folder.path());
+        let reason = "x".repeat(usize::try_from(END_BYTES).unwrap());
+
+        let outcome = Outcome::RolledBack { reason };
+        journal.write(Moment(4), Event::Ended { outcome }).unwrap();
+
+        assert_eq!(outcome_at_end(journal.path()), None);
+    }
+
+    #[test]
+    fn a_reader_returns_every_entry_once_and_a_torn_one_when_it_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let written = journal(folder.path());
+        let whole = std::fs::read(written.path()).unwrap();
+        let torn = whole.len() - 7;
+        let path = folder.path().join("read");
+        std::fs::write(&path, &whole[..torn]).unwrap();
+
+        let mut reader = Reader::at_start(&path);
+        let mut read = vec![reader.news().unwrap().len(), reader.news().unwrap().len()];
+        std::fs::write(&path, &whole).unwrap();
+        read.push(reader.news().unwrap().len());
+        let mut damaged = whole.clone();
+        damaged.extend_from_slice(b"no entry\nno entry\n");
+        std::fs::write(&path, damaged).unwrap();
+        let error = reader.news().unwrap_err();
+
+        assert_eq!(read, [2, 0, 1]);
+        assert!(error.to_string().contains("damaged at line 4"), "{error}");
     }
 }

@@ -51,10 +51,7 @@ pub(crate) struct Past {
 impl Past {
     /// Whether it may still go on: it has not ended, or a person is needed.
     pub(crate) fn is_open(&self) -> bool {
-        !matches!(
-            self.state.outcome,
-            Some(Outcome::Completed | Outcome::RolledBack { .. })
-        )
+        !self.state.outcome.as_ref().is_some_and(is_final)
     }
 }
 
@@ -153,19 +150,37 @@ impl Store {
     pub(crate) fn all(&self) -> (Vec<Past>, Vec<anyhow::Error>) {
         let mut good = Vec::new();
         let mut bad = Vec::new();
-        let folder = self.root.join("deployments");
-        for file in fs::read_dir(&folder).into_iter().flatten().flatten() {
-            let path = file.path();
-            if path.extension().is_none_or(|end| end != "journal") {
-                continue;
-            }
+        for path in self.journals() {
             match past(&path) {
                 Ok(past) => good.push(past),
                 Err(error) => bad.push(error),
             }
         }
-        good.sort_by_key(|past| (past.plan.made_at, past.plan.deployment.clone()));
+        sort(&mut good);
         (good, bad)
+    }
+
+    /// Returns the deployments that may still go on, oldest first. However long the history is, of what is over only the
+    /// last line is read: a rollback waits for this.
+    pub(crate) fn open_ones(&self) -> Vec<Past> {
+        let is_over = |path: &Path| {
+            journal_file::outcome_at_end(path)
+                .as_ref()
+                .is_some_and(is_final)
+        };
+        let rest = self.journals().into_iter().filter(|path| !is_over(path));
+        let mut open: Vec<Past> = rest.filter_map(|path| past(&path).ok()).collect();
+        open.retain(Past::is_open);
+        sort(&mut open);
+        open
+    }
+
+    fn journals(&self) -> Vec<PathBuf> {
+        let folder = self.root.join("deployments");
+        let files = fs::read_dir(&folder).into_iter().flatten().flatten();
+        let mut paths: Vec<PathBuf> = files.map(|file| file.path()).collect();
+        paths.retain(|path| path.extension().is_some_and(|end| end == "journal"));
+        paths
     }
 
     /// Returns a service's deployments, oldest first.
@@ -179,10 +194,8 @@ impl Store {
 
     /// Returns the deployment of a service that has not ended, if there is one.
     pub(crate) fn open_of(&self, service: &ServiceName) -> Option<Past> {
-        self.of_service(service)
-            .into_iter()
-            .rev()
-            .find(Past::is_open)
+        let mut open = self.open_ones().into_iter().rev();
+        open.find(|past| past.plan.service == *service)
     }
 
     pub(crate) fn find(&self, deployment: &DeploymentId) -> Result<Past, Failure> {
@@ -234,6 +247,18 @@ impl Store {
     }
 }
 
+/// Whether nothing goes on from it.
+fn is_final(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Completed | Outcome::RolledBack { .. } => true,
+        Outcome::Stuck { .. } => false,
+    }
+}
+
+fn sort(deployments: &mut [Past]) {
+    deployments.sort_by_key(|past| (past.plan.made_at, past.plan.deployment.clone()));
+}
+
 fn past(path: &Path) -> Result<Past> {
     let entries = journal_file::read(path)?;
     let (plan, state) = State::replay(&entries).with_context(|| path.display().to_string())?;
@@ -277,4 +302,61 @@ pub(crate) fn ended_at(entries: &[Entry]) -> Option<teal_core::Moment> {
         .rev()
         .find(|entry| matches!(entry.event, Event::Ended { .. }))
         .map(|entry| entry.at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal_file::JournalFile;
+    use teal_core::Moment;
+
+    fn begin(store: &Store, deployment: &str, service: &str, made_at: u64) -> JournalFile {
+        let settings = serde_json::to_value(teal_core::settings::Settings::default()).unwrap();
+        let plan = serde_json::json!({
+            "deployment": deployment, "service": service, "made_at": made_at, "blue": null,
+            "green": { "revision": "/s", "definition": {}, "pending": { "kind": "none" } },
+            "pools": [], "target": 1, "floor": 0, "room": 1, "initial": 1, "batch": 1, "atomic_change": true,
+            "dead": [], "notes": [], "settings": settings,
+        });
+        let plan: Plan = serde_json::from_value(plan).unwrap();
+        JournalFile::create(&store.journal(&plan.deployment), &plan, Moment(made_at)).unwrap()
+    }
+
+    fn end(mut journal: JournalFile, outcome: Outcome) {
+        journal
+            .write(Moment(100), Event::Ended { outcome })
+            .unwrap();
+    }
+
+    #[test]
+    fn what_has_ended_for_good_is_not_open_and_what_is_stuck_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let reason = String::new;
+        end(begin(&store, "a", "s", 1), Outcome::Completed);
+        end(
+            begin(&store, "d", "s", 2),
+            Outcome::Stuck { reason: reason() },
+        );
+        end(
+            begin(&store, "b", "s", 3),
+            Outcome::RolledBack { reason: reason() },
+        );
+        begin(&store, "c", "other", 4);
+
+        let open = store.open_ones();
+
+        let names: Vec<&str> = open
+            .iter()
+            .map(|past| past.plan.deployment.as_str())
+            .collect();
+        assert_eq!(names, ["d", "c"]);
+        let of = |service: &str| {
+            store
+                .open_of(&service.into())
+                .map(|past| past.plan.deployment.to_string())
+        };
+        assert_eq!(of("s").as_deref(), Some("d"));
+        assert_eq!(of("third"), None);
+    }
 }

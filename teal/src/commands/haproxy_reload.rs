@@ -25,7 +25,7 @@ pub(crate) async fn run(places: &Places, _: HaproxyReloadArgs) -> Result<Exit, F
         );
     };
     let store = Store::open(&places.state_dir)?;
-    if let Some(past) = store.all().0.iter().find(|past| past.is_open()) {
+    if let Some(past) = store.open_ones().first() {
         let what = format!("{} is being deployed; nothing was done", past.plan.service);
         return Err(Failure::new(Exit::Locked, what)
             .hint("wait until it has ended: what it takes out meanwhile would be put back"));

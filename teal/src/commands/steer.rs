@@ -5,7 +5,7 @@
 
 use super::drive::{self, Wish};
 use crate::failure::{Exit, Failure};
-use crate::journal_file::JournalFile;
+use crate::journal_file::{JournalFile, Reader};
 use crate::printer;
 use crate::runner::End;
 use crate::settings::Places;
@@ -220,9 +220,9 @@ impl<'a> Desk<'a> {
         Ok(true)
     }
 
-    /// Gives the command to the process that carries the deployment on. None: there is none. Else the number of entries
-    /// that its journal had before.
-    async fn hand_over(&self, past: &Past, command: &Command) -> Result<Option<usize>, Failure> {
+    /// Gives the command to the process that carries the deployment on. None: there is none. Else the number of the last
+    /// entry that its journal had before.
+    async fn hand_over(&self, past: &Past, command: &Command) -> Result<Option<u64>, Failure> {
         let deployment = &past.plan.deployment;
         let Some(holder) = self.store.holder(&self.service) else {
             return Ok(None);
@@ -234,20 +234,26 @@ impl<'a> Desk<'a> {
             );
             return Err(Failure::new(Exit::Locked, what).hint("say this again in a moment"));
         }
-        let before = past.entries.len();
+        let before = past.state.seq;
         let letter = self.store.post(deployment, command)?;
         let name = letter
             .file_name()
             .map(|name| name.to_string_lossy().into_owned());
         knock(&holder);
-        let taken = || {
-            let past = self.store.find(deployment).ok()?;
-            let taken = past
-                .state
-                .letters
-                .iter()
-                .any(|taken| Some(taken) == name.as_ref());
-            (taken || past.state.outcome.is_some()).then_some(taken)
+        let mut reader = Reader::at_start(&past.path);
+        let mut taken = || {
+            let news = reader.news().ok()?;
+            let mut news = news.iter().filter(|entry| entry.seq > before);
+            news.find_map(|entry| match &entry.event {
+                Event::Asked { letter, .. } => (*letter == name).then_some(true),
+                Event::Ended { .. } => Some(false),
+                Event::Begun { .. }
+                | Event::Intended { .. }
+                | Event::Performed { .. }
+                | Event::Failed { .. }
+                | Event::Seen { .. }
+                | Event::Resumed { .. } => None,
+            })
         };
         let deadline = tokio::time::Instant::now() + LETTER_TIMEOUT;
         while tokio::time::Instant::now() < deadline {
@@ -299,18 +305,17 @@ impl<'a> Desk<'a> {
     }
 
     /// Follows another process's deployment to its end.
-    async fn follow(&self, journal: &Path, mut told: usize) -> Result<Outcome, Failure> {
+    async fn follow(&self, journal: &Path, told: u64) -> Result<Outcome, Failure> {
         let mut audience = show::Lines::default();
+        let mut reader = Reader::at_start(journal);
         loop {
             let carried_on = self.store.holder(&self.service).is_some();
-            let entries = crate::journal_file::read(journal)?;
-            for entry in &entries[told.min(entries.len())..] {
+            for entry in reader.news()?.iter().filter(|entry| entry.seq > told) {
                 crate::runner::Audience::entry(&mut audience, entry);
                 if let Event::Ended { outcome } = &entry.event {
                     return Ok(outcome.clone());
                 }
             }
-            told = entries.len();
             if !carried_on {
                 return Err(Failure::new(
                     Exit::Internal,
@@ -435,7 +440,7 @@ fn redeployable(
 }
 
 fn only_open(store: &Store) -> Result<ServiceName, Failure> {
-    let open: Vec<Past> = store.all().0.into_iter().filter(Past::is_open).collect();
+    let open = store.open_ones();
     match &open[..] {
         [one] => Ok(one.plan.service.clone()),
         [] => Err(
