@@ -1,5 +1,6 @@
 //! `./bench/run deploy`: how long deployments take, against what they cannot be shorter than.
 
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -8,9 +9,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use crate::Places;
-use crate::ask::ask;
+use crate::ask::{ask, free_address, until_ok};
 use crate::machine::Machine;
 use crate::outcome::Outcome;
+use crate::process::Process;
 use crate::service;
 use crate::site::{Front, Revision, Site};
 use crate::statistics::Sample;
@@ -28,6 +30,7 @@ const ALLOWED_MS_A_BATCH: f64 = 50.0;
 /// Between two requests, which keep every instance at work.
 const REQUEST_PAUSE: Duration = Duration::from_millis(4);
 const FSYNCS: usize = 51;
+const START_LIMIT: Duration = Duration::from_secs(30);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -93,8 +96,9 @@ pub(crate) fn run(places: &Places, args: &Args) -> anyhow::Result<Outcome> {
                  three samples of zero are 400 ms apart at least; all else is teal, its engine, and the machine",
                 args.start_up_ms, args.min_healthy_time_ms, args.operation_ms
             ),
-            "needed, a batch: start-up, min_healthy_time, the median of the drains by the service's own account, the \
-             samples, the time an instance takes to end. Rolling replaces one instance and then a quarter at a time"
+            "needed, a batch: what a bare loop takes to start as many processes here, start-up, min_healthy_time, the \
+             longest drain of those that leave together by the service's own account (the median of them), the samples, \
+             the time an instance takes to end. Rolling replaces one instance and then a quarter at a time"
                 .to_owned(),
             format!(
                 "{sent} requests were sent, {failed} failed; {lost} operations were lost; one fsync of a line takes \
@@ -117,7 +121,7 @@ fn measure(site: &Site, args: &Args, series: &mut [Series]) -> anyhow::Result<Ar
     };
     let settle = format!("--min-healthy-time={}ms", args.min_healthy_time_ms);
     let asked = Asked {
-        start_up: ms(args.start_up_ms),
+        start_up: 0.0,
         min_healthy_time: ms(args.min_healthy_time_ms),
         drain_samples: DRAIN_SAMPLES_MS,
         batches: 0,
@@ -136,8 +140,10 @@ fn measure(site: &Site, args: &Args, series: &mut [Series]) -> anyhow::Result<Ar
         let began = since_1970_ms(ran.began);
         let ended = began + ran.took.as_secs_f64() * 1000.0;
         let lives = service::lives(&site.diary())?;
+        let batch = batch(one.instances, one.strategy);
         let asked = Asked {
-            batches: batches(one.instances, one.strategy),
+            start_up: ms(args.start_up_ms) + bare_start_ms(site, batch)?,
+            batches: batches(one.instances, batch),
             ..asked
         };
         let account = Account::of(&site.journal()?, &lives, asked, (began, ended));
@@ -153,12 +159,41 @@ fn measure(site: &Site, args: &Args, series: &mut [Series]) -> anyhow::Result<Ar
     Ok(trickle.end())
 }
 
-/// Returns how many times BLUE instances are replaced one after the other: rolling, one and then a quarter at a time.
-fn batches(instances: usize, strategy: &str) -> u32 {
-    let batch = instances.div_ceil(4).max(1);
+/// Returns how many instances are replaced at a time: rolling, a quarter.
+fn batch(instances: usize, strategy: &str) -> usize {
+    if strategy == "switch" {
+        instances
+    } else {
+        instances.div_ceil(4).max(1)
+    }
+}
+
+/// Returns how many times they are replaced, one after the other: rolling begins with one instance.
+fn batches(instances: usize, batch: usize) -> u32 {
+    if batch == instances {
+        return 1;
+    }
     let rest = instances.saturating_sub(1).div_ceil(batch);
-    let rest = u32::try_from(rest).unwrap_or(u32::MAX);
-    if strategy == "switch" { 1 } else { 1 + rest }
+    u32::try_from(rest).unwrap_or(u32::MAX).saturating_add(1)
+}
+
+/// Returns how long it takes, without any deployer, to start so many processes of the service, until the last one
+/// answers, in milliseconds.
+fn bare_start_ms(site: &Site, instances: usize) -> anyhow::Result<f64> {
+    let begun = Instant::now();
+    let mut started = Vec::new();
+    for _ in 0..instances {
+        let address = free_address()?;
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &site.service_command(&Revision::bare())?])
+            .env("PORT0", address.port().to_string());
+        started.push((address, Process::start(&mut command, None)?));
+    }
+    for (address, _) in &started {
+        until_ok(*address, "/health", START_LIMIT)?;
+    }
+    Ok(begun.elapsed().as_secs_f64() * 1000.0)
 }
 
 fn since_1970_ms(time: SystemTime) -> f64 {

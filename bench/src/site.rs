@@ -79,6 +79,18 @@ pub(crate) struct Ran {
     pub(crate) status: ExitStatus,
 }
 
+impl Revision {
+    /// Returns one that is healthy at once and has no operations.
+    pub(crate) fn bare() -> Self {
+        Self {
+            name: "bare".to_owned(),
+            instances: 1,
+            start_up: Duration::ZERO,
+            operation: Duration::ZERO,
+        }
+    }
+}
+
 impl Site {
     /// Starts a place of this name.
     ///
@@ -132,14 +144,14 @@ impl Site {
         self.folder.join("state")
     }
 
-    /// Returns the definition of a revision, whose id is [`SERVICE`] in it.
+    /// Returns the shell command of an instance.
     ///
     /// # Errors
     ///
     /// If this program does not know where it is.
-    pub(crate) fn definition(&self, revision: &Revision) -> anyhow::Result<Value> {
+    pub(crate) fn service_command(&self, revision: &Revision) -> anyhow::Result<String> {
         let program = std::env::current_exe()?;
-        let command = format!(
+        Ok(format!(
             "exec '{}' service --revision {} --start-up-ms {} --operation-ms {} --lost '{}' --diary '{}'",
             program.display(),
             revision.name,
@@ -147,7 +159,16 @@ impl Site {
             revision.operation.as_millis(),
             self.lost_file().display(),
             self.diary().display()
-        );
+        ))
+    }
+
+    /// Returns the definition of a revision, whose id is [`SERVICE`] in it.
+    ///
+    /// # Errors
+    ///
+    /// If this program does not know where it is.
+    pub(crate) fn definition(&self, revision: &Revision) -> anyhow::Result<Value> {
+        let command = self.service_command(revision)?;
         Ok(json!({
             "id": format!("/{SERVICE}"),
             "cmd": command,

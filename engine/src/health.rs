@@ -311,7 +311,8 @@ mod tests {
 
     #[test]
     fn pauses_between_probes_grow_with_the_start_up_up_to_the_declared_interval() {
-        let (http, command) = (check("HTTP", 2, 0), check("COMMAND", 2, 0));
+        let (http, mut command) = (check("HTTP", 2, 0), check("HTTP", 2, 0));
+        command.protocol = Protocol::Command;
         let starting = CheckState::default();
         let pace = |check, running| starting.pace(check, Duration::from_millis(running));
 

@@ -102,14 +102,17 @@ impl Account {
                 account.add(Delay::StartUp, story.start_up(&id));
                 account.add(Delay::Settle, story.settle(&id, intent));
             }
+            let mut longest: Option<f64> = None;
             for id in names(intent, "withdraw") {
                 let Some(life) = lives.get(&id) else { continue };
                 let idle = ms(life.idle_ms).max(ms(done.at_ms));
-                work.push(idle - ms(done.at_ms));
+                let drain = idle - ms(done.at_ms);
+                longest = Some(longest.map_or(drain, |longest| longest.max(drain)));
                 ending.push(ms(life.ended_ms) - ms(life.told_ms));
                 account.add(Delay::Drain, story.drain(&id, idle));
                 account.add(Delay::Stop, story.stop(&id, *life));
             }
+            longest.into_iter().for_each(|drain| work.push(drain));
         }
         let waits = asked.start_up + asked.min_healthy_time + asked.drain_samples;
         account.needed = f64::from(asked.batches) * (waits + work.median() + ending.median());
