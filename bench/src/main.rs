@@ -21,6 +21,7 @@ mod outcome;
 mod peers;
 mod process;
 mod proxy;
+mod scale;
 mod statistics;
 mod table;
 mod traced;
@@ -47,6 +48,14 @@ enum Measurement {
     Proxy(proxy::Args),
     /// Size of the program; memory and wake-ups of an idle `teal up`; time to the first served request
     Footprint(footprint::Args),
+    /// Calls, bytes, CPU, memory and journal of a deployment, from 100 instances to 10,000; time per decision
+    Scale(scale::Args),
+    /// What `scale` measures against: a simulated Marathon, teal's balancer, and gauges
+    #[command(hide = true)]
+    World(scale::world::Args),
+    /// One program, and what it used (what `scale` runs teal in)
+    #[command(hide = true)]
+    Measured(scale::measured::Args),
     /// teal's balancer alone, on the runtime that `teal up` gives it (what `proxy` measures)
     #[command(hide = true)]
     Embedded(embedded::Args),
@@ -68,6 +77,9 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Measurement::Embedded(args) => embedded::run(args),
         Measurement::Proxy(args) => report(&places, &proxy::run(&places, &args)?),
         Measurement::Footprint(args) => report(&places, &footprint::run(&places, &args)?),
+        Measurement::Scale(args) => report(&places, &scale::run(&places, &args)?),
+        Measurement::World(args) => scale::world::run(&args),
+        Measurement::Measured(args) => scale::measured::run(&args),
     }
 }
 

@@ -238,9 +238,11 @@ impl Runner {
         if seen.blind.is_some() || self.journal.state.outcome.is_some() {
             return Ok(());
         }
-        let picture = Picture::of(seen);
-        if self.picture.as_ref() != Some(&picture) {
-            self.picture = Some(picture.clone());
+        let changes = match &mut self.picture {
+            Some(picture) => picture.update(seen),
+            None => Some(self.picture.insert(Picture::of(seen)).clone()),
+        };
+        if let Some(picture) = changes {
             self.write(Event::Seen { picture }, audience)?;
         }
         Ok(())
