@@ -27,6 +27,7 @@ mod peers;
 mod process;
 mod proxy;
 mod rollback;
+mod scale;
 mod service;
 mod site;
 mod statistics;
@@ -62,6 +63,14 @@ enum Measurement {
     During(during::Args),
     /// How long the revision that is rolled back still answers
     Rollback(rollback::Args),
+    /// Calls, bytes, CPU, memory and journal of a deployment, from 100 instances to 10,000; time per decision
+    Scale(scale::Args),
+    /// What `scale` measures against: a simulated Marathon, teal's balancer, and gauges
+    #[command(hide = true)]
+    World(scale::world::Args),
+    /// One program, and what it used (what `scale` runs teal in)
+    #[command(hide = true)]
+    Measured(scale::measured::Args),
     /// teal's balancer alone, on the runtime that `teal up` gives it (what `proxy` measures)
     #[command(hide = true)]
     Embedded(embedded::Args),
@@ -81,35 +90,27 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {
-    // An instance is not at home in the folder of results.
+    // What a measurement starts is not at home in the folder of results.
     let places = || Places::new(cli.folder, cli.teal);
     match cli.measurement {
         Measurement::Embedded(args) => embedded::run(args),
         Measurement::Service(args) => service::run(&args),
-        Measurement::Proxy(args) => {
-            let places = places()?;
-            report(&places, &proxy::run(&places, &args)?)
-        }
-        Measurement::Deploy(args) => {
-            let places = places()?;
-            report(&places, &deploy::run(&places, &args)?)
-        }
-        Measurement::During(args) => {
-            let places = places()?;
-            report(&places, &during::run(&places, &args)?)
-        }
-        Measurement::Rollback(args) => {
-            let places = places()?;
-            report(&places, &rollback::run(&places, &args)?)
-        }
-        Measurement::Footprint(args) => {
-            let places = places()?;
-            report(&places, &footprint::run(&places, &args)?)
-        }
+        Measurement::World(args) => scale::world::run(&args),
+        Measurement::Measured(args) => scale::measured::run(&args),
+        Measurement::Proxy(args) => report(&places()?, |places| proxy::run(places, &args)),
+        Measurement::Deploy(args) => report(&places()?, |places| deploy::run(places, &args)),
+        Measurement::During(args) => report(&places()?, |places| during::run(places, &args)),
+        Measurement::Rollback(args) => report(&places()?, |places| rollback::run(places, &args)),
+        Measurement::Scale(args) => report(&places()?, |places| scale::run(places, &args)),
+        Measurement::Footprint(args) => report(&places()?, |places| footprint::run(places, &args)),
     }
 }
 
-fn report(places: &Places, outcome: &Outcome) -> anyhow::Result<()> {
+fn report(
+    places: &Places,
+    measure: impl FnOnce(&Places) -> anyhow::Result<Outcome>,
+) -> anyhow::Result<()> {
+    let outcome = measure(places)?;
     let file = outcome.write(&places.folder)?;
     table::print(&outcome.text(&file));
     Ok(())

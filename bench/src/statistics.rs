@@ -84,9 +84,35 @@ pub(crate) fn percentile(sorted: &[u64], share: f64) -> u64 {
     sorted.get(index).copied().unwrap_or(0)
 }
 
+/// Returns how a figure grows with a size: the slope of the line through the logarithms that is off by the least squares. 1
+/// is in proportion, 2 with the square, 0 not at all; not a number with fewer than two sizes.
+pub(crate) fn growth(points: &[(f64, f64)]) -> f64 {
+    let logs: Vec<(f64, f64)> = points
+        .iter()
+        .map(|(size, figure)| (size.ln(), figure.ln()))
+        .collect();
+    let count: f64 = logs.iter().map(|_| 1.0).sum();
+    let mean = |part: fn(&(f64, f64)) -> f64| logs.iter().map(part).sum::<f64>() / count;
+    let (x, y) = (mean(|log| log.0), mean(|log| log.1));
+    let rise: f64 = logs.iter().map(|log| (log.0 - x) * (log.1 - y)).sum();
+    let run: f64 = logs.iter().map(|log| (log.0 - x).powi(2)).sum();
+    rise / run
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_doubles_with_the_size_grows_by_one_and_what_quadruples_by_two() {
+        let sizes = [100.0, 300.0, 1000.0, 10_000.0];
+        let grown = |figure: fn(f64) -> f64| growth(&sizes.map(|size| (size, figure(size))));
+
+        assert!((grown(|size| 7.0 * size) - 1.0).abs() < 1e-9);
+        assert!((grown(|size| 0.1 * size * size) - 2.0).abs() < 1e-9);
+        assert!(grown(|_| 5.0).abs() < 1e-9);
+        assert!(growth(&[(100.0, 1.0)]).is_nan());
+    }
 
     #[test]
     fn the_median_of_an_even_number_lies_between_the_middle_two() {

@@ -57,13 +57,7 @@ pub enum Stage {
 /// Decides what to do next, from what is planned, what was done, and what is seen.
 #[must_use]
 pub fn decide(plan: &Plan, state: &State, seen: &Observation, now: Moment) -> Decision {
-    let decision = Sides {
-        plan,
-        state,
-        seen,
-        now,
-    }
-    .decide();
+    let decision = Sides::new(plan, state, seen, now).decide();
     debug_assert_eq!(invariants::check(plan, state, seen, now, &decision), Ok(()));
     decision
 }
@@ -71,12 +65,7 @@ pub fn decide(plan: &Plan, state: &State, seen: &Observation, now: Moment) -> De
 /// Returns where the deployment is.
 #[must_use]
 pub fn stage(plan: &Plan, state: &State, seen: &Observation, now: Moment) -> Stage {
-    let sides = Sides {
-        plan,
-        state,
-        seen,
-        now,
-    };
+    let sides = Sides::new(plan, state, seen, now);
     if state.outcome.is_some() {
         Stage::Done
     } else if sides.incoming().all(|one| !one.is_in_pool()) && !state.is_back() {
@@ -104,8 +93,9 @@ impl Sides<'_> {
         if let Some(reason) = self.reason_to_turn_back() {
             return self.give_up(reason);
         }
-        if let Some(expired) = self.waits().into_iter().find(|wait| self.has_expired(wait)) {
-            return self.expire(&expired);
+        let mut waits = self.waits();
+        if let Some(expired) = waits.iter().find(|wait| self.has_expired(wait)) {
+            return self.expire(expired);
         }
         let (due, early): (Vec<_>, Vec<_>) = self
             .round()
@@ -128,7 +118,6 @@ impl Sides<'_> {
         if early.is_empty() && self.is_finished() {
             return Decision::Finish(self.outcome());
         }
-        let mut waits = self.waits();
         waits.extend(early.iter().map(|action| self.effect(action)));
         if waits.is_empty() {
             waits.push(self.any_effect());

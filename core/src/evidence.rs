@@ -16,9 +16,12 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What earlier looks have shown.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Evidence {
-    instances: BTreeMap<InstanceId, Held>,
+    /// By id, sorted.
+    instances: BTreeMap<Role, Vec<(InstanceId, Held)>>,
     unsettled_since: BTreeMap<Role, Moment>,
     locked_since: BTreeMap<Role, Moment>,
+    /// Instances that are not seen any more and that a pool may list: all of the last look that saw everything, after one
+    /// that did not.
     known: BTreeSet<InstanceId>,
     sighted_since: Option<Moment>,
     blind_since: Option<Moment>,
@@ -55,7 +58,7 @@ impl Evidence {
     /// Joins one look with what was known, and returns the facts to decide on.
     pub fn absorb(&mut self, plan: &Plan, sighting: Sighting) -> Observation {
         let (began, at) = (sighting.began, sighting.at);
-        let (revisions, pools) = match (sighting.revisions, sighting.pools) {
+        let (mut revisions, pools) = match (sighting.revisions, sighting.pools) {
             (Ok(revisions), Ok(pools)) => (revisions, pools),
             (Err(reason), _) => return self.go_blind((began, at), System::Orchestrator, reason),
             (_, Err(reason)) => return self.go_blind((began, at), System::Balancer, reason),
@@ -72,16 +75,22 @@ impl Evidence {
             endpoints: endpoints(&pools),
             pending: &sighting.pending,
         };
-        let before = std::mem::take(&mut self.instances);
         let mut join = |role| {
-            let revision: Option<&RevisionSighting> = revisions.get(&role);
-            revision.map(|seen| self.join_revision(&looked, role, seen, &before))
+            let before = self.instances.remove(&role).unwrap_or_default();
+            match revisions.remove(&role) {
+                Some(seen) => Some(self.join_revision(&looked, role, seen, before)),
+                None => {
+                    self.known.extend(before.into_iter().map(|(id, _)| id));
+                    None
+                }
+            }
         };
         let blue = join(Role::Blue);
         let green = join(Role::Green);
-        self.known.extend(self.instances.keys().cloned());
         let strays = self.strays(&pools);
-        self.forget_the_gone(&strays);
+        // What is gone and listed in no pool never comes back: ids belong to incarnations.
+        let listed = strays.iter().filter(|stray| stray.known);
+        self.known = listed.map(|stray| stray.instance.clone()).collect();
         let pools = pools.into_iter().map(|pool| pool.id).collect();
         Observation {
             began,
@@ -103,6 +112,8 @@ impl Evidence {
         reason: String,
     ) -> Observation {
         let since = *self.blind_since.get_or_insert(at);
+        let unseen = self.instances.values().flatten().map(|(id, _)| id.clone());
+        self.known.extend(unseen);
         self.instances.clear();
         let blind = Some(Blindness {
             system,
@@ -121,17 +132,27 @@ impl Evidence {
         &mut self,
         look: &Look<'_>,
         role: Role,
-        seen: &RevisionSighting,
-        before: &BTreeMap<InstanceId, Held>,
+        mut seen: RevisionSighting,
+        before: Vec<(InstanceId, Held)>,
     ) -> Revision {
-        let mut instances: Vec<Instance> = Vec::with_capacity(seen.instances.len());
-        for one in &seen.instances {
-            let held = before.get(&one.id).cloned().unwrap_or_default();
+        let mut sighted = std::mem::take(&mut seen.instances);
+        sighted.sort_by(|a, b| a.id.cmp(&b.id));
+        let mut instances: Vec<Instance> = Vec::with_capacity(sighted.len());
+        let mut all_held = Vec::with_capacity(sighted.len());
+        // Both are sorted, and walked through side by side.
+        let mut before = before.into_iter().peekable();
+        for one in sighted {
+            while let Some((gone, _)) = before.next_if(|(id, _)| *id < one.id) {
+                self.known.insert(gone);
+            }
+            let known = before.next_if(|(id, _)| *id == one.id);
+            let (id, held) = known.unwrap_or_else(|| (one.id.clone(), Held::default()));
             let (instance, held) = look.join(role, seen.checked, one, held);
-            self.instances.insert(one.id.clone(), held);
+            all_held.push((id, held));
             instances.push(instance);
         }
-        instances.sort_by(|a, b| a.id.cmp(&b.id));
+        self.known.extend(before.map(|(gone, _)| gone));
+        self.instances.insert(role, all_held);
         let settle = look.plan.settings.min_healthy_time;
         let settled = instances
             .iter()
@@ -155,7 +176,7 @@ impl Evidence {
             locked,
             trouble,
             ..
-        } = seen.clone();
+        } = seen;
         Revision {
             id,
             wanted,
@@ -169,20 +190,16 @@ impl Evidence {
 }
 
 impl Evidence {
-    /// What is gone and listed in no pool never comes back: ids belong to incarnations.
-    fn forget_the_gone(&mut self, strays: &[Stray]) {
-        let instances = &self.instances;
-        let is_listed = |id: &InstanceId| strays.iter().any(|stray| stray.instance == *id);
-        self.known
-            .retain(|id| instances.contains_key(id) || is_listed(id));
-    }
-
     /// Pool entries that belong to no instance of BLUE or GREEN.
     fn strays(&self, pools: &[PoolSighting]) -> Vec<Stray> {
+        let is_among = |id: &InstanceId, all: &Vec<(InstanceId, Held)>| {
+            all.binary_search_by(|(other, _)| other.cmp(id)).is_ok()
+        };
+        let is_there = |id| self.instances.values().any(|all| is_among(id, all));
         let mut strays = Vec::new();
         for pool in pools {
             for endpoint in &pool.endpoints {
-                if !self.instances.contains_key(&endpoint.instance) {
+                if !is_there(&endpoint.instance) {
                     strays.push(Stray {
                         pool: pool.id.clone(),
                         instance: endpoint.instance.clone(),
@@ -197,24 +214,30 @@ impl Evidence {
 }
 
 /// What all pools together say of one instance.
-#[derive(Default)]
 struct Endpoints {
     serving: usize,
     partly: usize,
     draining: usize,
-    in_flight: Vec<Option<u64>>,
+    in_flight: Option<u64>,
 }
 
 fn endpoints(pools: &[PoolSighting]) -> BTreeMap<&InstanceId, Endpoints> {
     let mut by_instance: BTreeMap<&InstanceId, Endpoints> = BTreeMap::new();
     for endpoint in pools.iter().flat_map(|pool| &pool.endpoints) {
-        let entry = by_instance.entry(&endpoint.instance).or_default();
+        let nothing = Endpoints {
+            serving: 0,
+            partly: 0,
+            draining: 0,
+            in_flight: Some(0),
+        };
+        let entry = by_instance.entry(&endpoint.instance).or_insert(nothing);
         match endpoint.state {
             EndpointState::Serving => entry.serving += 1,
             EndpointState::Partly => entry.partly += 1,
             EndpointState::Draining => entry.draining += 1,
         }
-        entry.in_flight.push(endpoint.in_flight);
+        let both = entry.in_flight.zip(endpoint.in_flight);
+        entry.in_flight = both.map(|(sum, one)| sum.saturating_add(one));
     }
     by_instance
 }
@@ -231,10 +254,10 @@ impl Look<'_> {
         &self,
         role: Role,
         checked: bool,
-        seen: &InstanceSighting,
+        seen: InstanceSighting,
         mut held: Held,
     ) -> (Instance, Held) {
-        let health = self.health(role, checked, seen);
+        let health = self.health(role, checked, &seen);
         let well = health == Health::Healthy && seen.phase == Phase::Running && seen.current;
         held.healthy_since = well.then(|| self.since(&held, seen.healthy_since));
         held.told = seen.healthy_since.filter(|_| well);
@@ -243,11 +266,12 @@ impl Look<'_> {
             (health == Health::Unhealthy).then(|| held.unhealthy_since.unwrap_or(self.at));
         held.stopping_since =
             (seen.phase == Phase::Stopping).then(|| held.stopping_since.unwrap_or(self.at));
-        let (traffic, in_flight) = self.traffic(role, seen);
+        let (traffic, in_flight) = self.traffic(role, &seen);
+        let pending = self.reading(role, &seen.id);
         let out = matches!(traffic, Traffic::Out | Traffic::Draining);
         held.out_since = out.then(|| held.out_since.unwrap_or(self.at));
         let mut instance = Instance {
-            id: seen.id.clone(),
+            id: seen.id,
             phase: seen.phase,
             current: seen.current,
             health,
@@ -255,10 +279,10 @@ impl Look<'_> {
             unhealthy_since: held.unhealthy_since,
             stopping_since: held.stopping_since,
             out_since: held.out_since,
-            addresses: seen.addresses.clone(),
+            addresses: seen.addresses,
             traffic,
             in_flight,
-            pending: self.reading(role, &seen.id),
+            pending,
             idle_samples: 0,
         };
         self.count_idle(&instance, &mut held);
@@ -296,8 +320,7 @@ impl Look<'_> {
             (serving, 0, 0) if serving >= required => Traffic::Serving,
             (_, _, _) => Traffic::Partly,
         };
-        let both = |sum: u64, one: &Option<u64>| Some(sum.saturating_add((*one)?));
-        (traffic, endpoints.in_flight.iter().try_fold(0, both))
+        (traffic, endpoints.in_flight)
     }
 
     fn reading(&self, role: Role, id: &InstanceId) -> Pending {

@@ -10,11 +10,11 @@ pub use state::{Attempt, Direction, Force, IllegalEntry, Kill, State};
 
 use crate::action::Action;
 use crate::name::{InstanceId, Role};
-use crate::observation::{Health, Observation, Pending, Phase, Traffic};
+use crate::observation::{Health, Instance, Observation, Pending, Phase, Traffic};
 use crate::plan::Plan;
 use crate::time::Moment;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One line of the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -68,7 +68,7 @@ pub enum Event {
     },
     /// The picture changed. For the report alone: no decision is made on it.
     Seen {
-        /// The picture.
+        /// What of it changed since the entry before of this kind that the same process wrote; its first is whole.
         picture: Picture,
     },
     /// Another process goes on with the deployment.
@@ -136,13 +136,16 @@ pub enum Outcome {
     },
 }
 
-/// What is worth remembering of a look, for the report.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What is worth remembering of a look, for the report; or of one look, what is otherwise than at the one before.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Picture {
     /// Healthy, serving instances of both roles.
     pub capacity: usize,
-    /// Every instance, by id.
+    /// Instances, by id: every one, or every one that is seen otherwise than before.
     pub instances: BTreeMap<InstanceId, Glance>,
+    /// Instances that were there before and are gone.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub gone: BTreeSet<InstanceId>,
 }
 
 /// What is worth remembering of an instance.
@@ -163,27 +166,60 @@ pub struct Glance {
 }
 
 impl Picture {
-    /// Returns the picture of an observation.
+    /// Returns the whole picture of an observation.
     #[must_use]
     pub fn of(seen: &Observation) -> Self {
-        let mut instances = BTreeMap::new();
+        let mut picture = Self::default();
+        picture.update(seen);
+        picture
+    }
+
+    /// Brings the picture up to date, and returns what changed; None: nothing did. A whole picture every time would let a
+    /// journal grow with the instances squared.
+    pub fn update(&mut self, seen: &Observation) -> Option<Self> {
+        let mut changes = Self {
+            capacity: seen.capacity(),
+            ..Self::default()
+        };
+        let mut count = 0;
         for role in [Role::Blue, Role::Green] {
             for one in seen.instances(role) {
-                let leaving = one.traffic == Traffic::Draining;
-                let glance = Glance {
-                    role,
-                    phase: one.phase,
-                    health: one.health,
-                    traffic: one.traffic,
-                    in_flight: one.in_flight.filter(|_| leaving),
-                    pending: leaving.then(|| one.pending.clone()),
-                };
-                instances.insert(one.id.clone(), glance);
+                count += 1;
+                let glance = Glance::of(role, one);
+                if self.instances.get(&one.id) != Some(&glance) {
+                    changes.instances.insert(one.id.clone(), glance);
+                }
             }
         }
+        let revisions = || [&seen.blue, &seen.green].into_iter().flatten();
+        let is_there = |id: &InstanceId| revisions().any(|revision| revision.has(id));
+        for (id, glance) in &changes.instances {
+            self.instances.insert(id.clone(), glance.clone());
+        }
+        if self.instances.len() > count {
+            let gone = self.instances.keys().filter(|id| !is_there(id));
+            changes.gone = gone.cloned().collect();
+            self.instances.retain(|id, _| !changes.gone.contains(id));
+        }
+        let is_same = changes.instances.is_empty() && changes.gone.is_empty();
+        let before = std::mem::replace(&mut self.capacity, changes.capacity);
+        (!is_same || before != changes.capacity).then_some(changes)
+    }
+}
+
+impl Glance {
+    fn of(role: Role, one: &Instance) -> Self {
+        let leaving = one.traffic == Traffic::Draining;
         Self {
-            capacity: seen.capacity(),
-            instances,
+            role,
+            phase: one.phase,
+            health: one.health,
+            traffic: one.traffic,
+            in_flight: one.in_flight.filter(|_| leaving),
+            pending: leaving.then(|| one.pending.clone()),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

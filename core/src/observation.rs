@@ -336,6 +336,15 @@ pub struct Instance {
     pub idle_samples: u32,
 }
 
+impl Revision {
+    /// Tells whether an instance is of this revision.
+    #[must_use]
+    pub fn has(&self, id: &InstanceId) -> bool {
+        let place = self.instances.binary_search_by(|one| one.id.cmp(id));
+        place.is_ok()
+    }
+}
+
 impl Instance {
     /// Tells whether it counts for P1: healthy, running, and serving everywhere.
     #[must_use]

@@ -49,7 +49,9 @@ impl Directory {
         let (running, others): (Vec<_>, Vec<_>) = instances.iter().partition(runs);
         for one in others.into_iter().chain(running) {
             for address in one.addresses.iter().flatten() {
-                addresses.insert(address.clone(), one.id.clone());
+                if addresses.get(address) != Some(&one.id) {
+                    addresses.insert(address.clone(), one.id.clone());
+                }
             }
         }
     }

@@ -11,7 +11,7 @@ mod prometheus;
 pub use pointer::json_pointer;
 pub use prometheus::prometheus;
 
-use crate::http::{PlainWire, plain_wire};
+use crate::http::{PlainWire, plain_wire, plain_wire_that_keeps_nothing};
 use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt};
 use std::collections::BTreeMap;
@@ -68,7 +68,10 @@ impl Reading {
 /// Reads gauges over HTTP.
 #[derive(Debug, Clone)]
 pub struct HttpGauges {
-    wire: PlainWire,
+    kept: PlainWire,
+    /// For more gauges than are read at once: a kept connection to each of ten thousand would take more descriptors than
+    /// a process may have, and hundreds of megabytes.
+    unkept: PlainWire,
     timeout: Duration,
 }
 
@@ -79,11 +82,12 @@ impl Default for HttpGauges {
 }
 
 impl HttpGauges {
-    /// Returns a reader with connections of its own, which are kept between readings.
+    /// Returns a reader with connections of its own, which are kept between readings of few gauges.
     #[must_use]
     pub fn new() -> Self {
         Self {
-            wire: plain_wire(),
+            kept: plain_wire(),
+            unkept: plain_wire_that_keeps_nothing(),
             timeout: READING_TIMEOUT,
         }
     }
@@ -99,7 +103,12 @@ impl HttpGauges {
 #[async_trait]
 impl Gauges for HttpGauges {
     async fn read(&self, asked: &[Question]) -> BTreeMap<InstanceId, Reading> {
-        let read = |question| self.answer(question);
+        let wire = if asked.len() > READINGS_AT_ONCE {
+            &self.unkept
+        } else {
+            &self.kept
+        };
+        let read = |question| self.answer(wire, question);
         let readings: Vec<_> = asked.iter().map(read).collect();
         let readings: Vec<_> = stream::iter(readings)
             .buffer_unordered(READINGS_AT_ONCE)
@@ -115,20 +124,36 @@ impl Gauges for HttpGauges {
 }
 
 impl HttpGauges {
-    async fn answer(&self, question: &Question) -> (InstanceId, Pending, Instant) {
-        let pending = self.probe(&question.source, &question.addresses).await;
+    async fn answer(
+        &self,
+        wire: &PlainWire,
+        question: &Question,
+    ) -> (InstanceId, Pending, Instant) {
+        let Question {
+            source, addresses, ..
+        } = question;
+        let pending = self.probe_over(wire, source, addresses).await;
         (question.instance.clone(), pending, Instant::now())
     }
 
     /// Reads one gauge.
     pub async fn probe(&self, source: &PendingSource, addresses: &Addresses) -> Pending {
+        self.probe_over(&self.kept, source, addresses).await
+    }
+
+    async fn probe_over(
+        &self,
+        wire: &PlainWire,
+        source: &PendingSource,
+        addresses: &Addresses,
+    ) -> Pending {
         match source {
             PendingSource::None => Pending::NotWatched,
             PendingSource::Prometheus {
                 path,
                 gauge,
                 port_index,
-            } => match self.page(addresses, *port_index, path).await {
+            } => match self.page(wire, addresses, *port_index, path).await {
                 Ok(page) => page.prometheus(gauge),
                 Err(reason) => Pending::Unknown(reason),
             },
@@ -136,7 +161,7 @@ impl HttpGauges {
                 path,
                 pointer,
                 port_index,
-            } => match self.page(addresses, *port_index, path).await {
+            } => match self.page(wire, addresses, *port_index, path).await {
                 Ok(page) => page.json_pointer(pointer),
                 Err(reason) => Pending::Unknown(reason),
             },
@@ -145,6 +170,7 @@ impl HttpGauges {
 
     async fn page(
         &self,
+        wire: &PlainWire,
         addresses: &Addresses,
         port_index: usize,
         path: &str,
@@ -156,7 +182,7 @@ impl HttpGauges {
         };
         let slash = if path.starts_with('/') { "" } else { "/" };
         let url = format!("http://{address}{slash}{path}");
-        match tokio::time::timeout(self.timeout, page::get(&self.wire, &url)).await {
+        match tokio::time::timeout(self.timeout, page::get(wire, &url)).await {
             Ok(page) => page,
             Err(_) => {
                 let limit = Span(u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX));

@@ -20,7 +20,9 @@ pub(crate) use base::{Base, Origin};
 pub use hyper::Method;
 pub use tls::Trust;
 pub use wire::{ANSWER_BYTES_MAX, CONNECT_TIMEOUT};
-pub(crate) use wire::{PlainWire, Wire, plain_wire, post_once, root_cause, too_slow};
+pub(crate) use wire::{
+    PlainWire, Wire, plain_wire, plain_wire_that_keeps_nothing, post_once, root_cause, too_slow,
+};
 
 use crate::DriverError;
 use crate::auth::{Auth, Credentials, Pass};

@@ -25,10 +25,12 @@ use teal_core::plan::Plan;
 use teal_core::{Moment, Span};
 use teal_drivers::DriverError;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
 
 /// With no cue, the world is looked at this often.
 const LOOK_INTERVAL: Span = Span::seconds(1);
-/// Between two looks lies at least this much, however many cues come.
+/// Between two looks lies at least this much, however many cues come, and as much as the last one took: where a look is
+/// at ten thousand instances, not every one of their events is worth another.
 const LOOK_GAP: Duration = Duration::from_millis(5);
 
 /// What follows a deployment: a live view, plain lines, or JSON.
@@ -65,6 +67,7 @@ pub(crate) struct Runner {
     systems: Systems,
     evidence: Evidence,
     picture: Option<Picture>,
+    gap: Duration,
     knocks: Signal,
     interrupt: Interrupt,
     _lock: ServiceLock,
@@ -84,6 +87,7 @@ impl Runner {
             looker: Looker::new(systems.clone()),
             evidence: Evidence::default(),
             picture: None,
+            gap: LOOK_GAP,
             store,
             journal,
             systems,
@@ -139,12 +143,15 @@ impl Runner {
     /// A knock breaks off a look: what it asks for may not wait for a slow answer. None then.
     async fn look(&mut self) -> Option<teal_core::observation::Sighting> {
         let is_back = self.journal.state.is_back();
-        tokio::select! {
+        let began = Instant::now();
+        let sighting = tokio::select! {
             biased;
-            sighting = self.looker.look(&self.journal.plan, is_back) => Some(sighting),
-            _ = self.knocks.recv() => None,
-            () = self.interrupt.wanted() => None,
-        }
+            sighting = self.looker.look(&self.journal.plan, is_back) => sighting,
+            _ = self.knocks.recv() => return None,
+            () = self.interrupt.wanted() => return None,
+        };
+        self.gap = began.elapsed().clamp(LOOK_GAP, LOOK_INTERVAL.duration());
+        Some(sighting)
     }
 
     async fn wait(&mut self, until: Moment) {
@@ -152,7 +159,7 @@ impl Runner {
         let pause = until.since(now).min(LOOK_INTERVAL).duration().max(LOOK_GAP);
         let cue = async {
             self.systems.orchestrator.changed().await;
-            tokio::time::sleep(LOOK_GAP).await;
+            tokio::time::sleep(self.gap).await;
         };
         tokio::select! {
             biased;
@@ -239,9 +246,11 @@ impl Runner {
         if seen.blind.is_some() || self.journal.state.outcome.is_some() {
             return Ok(());
         }
-        let picture = Picture::of(seen);
-        if self.picture.as_ref() != Some(&picture) {
-            self.picture = Some(picture.clone());
+        let changes = match &mut self.picture {
+            Some(picture) => picture.update(seen),
+            None => Some(self.picture.insert(Picture::of(seen)).clone()),
+        };
+        if let Some(picture) = changes {
             self.write(Event::Seen { picture }, audience)?;
         }
         Ok(())

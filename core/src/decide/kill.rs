@@ -7,6 +7,7 @@ use crate::observation::{Instance, Phase};
 use crate::plan::ON_ITS_WAY;
 use crate::settings::OnDrainDeadline;
 use crate::time::Span;
+use std::collections::BTreeSet;
 
 /// An instance that was told to stop and is still there is told again after this long; until then a word that got lost
 /// may still arrive. A call is given up after as long.
@@ -59,13 +60,14 @@ impl Sides<'_> {
     /// All that may be stopped; or only those of them that are seen to run, if all would leave too many: one that is out
     /// of reach has been replaced, as may be, and does not keep the others from being stopped. None if these do, too.
     pub(super) fn victims_that_leave_enough(&self) -> Vec<Victim> {
-        let mut victims = self.victims();
+        let mut victims = self.victims().to_vec();
+        if victims.is_empty() {
+            return victims;
+        }
         if self.would_leave_too_many(&victims) {
-            let runs = |id: &InstanceId| {
-                let mut outgoing = self.outgoing();
-                outgoing.any(|one| one.id == *id && one.phase == Phase::Running)
-            };
-            victims.retain(|victim| runs(&victim.instance));
+            let running = self.outgoing().filter(|one| one.phase == Phase::Running);
+            let running: BTreeSet<&InstanceId> = running.map(|one| &one.id).collect();
+            victims.retain(|victim| running.contains(&victim.instance));
         }
         if self.would_leave_too_many(&victims) {
             victims.clear();
@@ -82,17 +84,18 @@ impl Sides<'_> {
             return false;
         };
         let runs = |one: &&Instance| match one.phase {
-            Phase::Starting | Phase::Running => !self.state.killed.contains_key(&one.id),
+            Phase::Starting | Phase::Running => !self.was_killed(one),
             Phase::Unreachable => one.is_in_pool(),
             Phase::Stopping => false,
         };
-        let is_victim = |one: &&Instance| victims.iter().any(|victim| victim.instance == one.id);
+        let named: BTreeSet<&InstanceId> = victims.iter().map(|victim| &victim.instance).collect();
+        let is_victim = |one: &&Instance| named.contains(&one.id);
         let staying = self.outgoing().filter(runs).filter(|one| !is_victim(one));
         staying.count() > (revision.wanted as usize).saturating_sub(victims.len())
     }
 
     /// All outgoing instances that may be stopped, each with why.
-    pub(super) fn victims(&self) -> Vec<Victim> {
+    pub(super) fn stoppable(&self) -> Vec<Victim> {
         if self.is_kept_warm() {
             return Vec::new();
         }
@@ -103,11 +106,12 @@ impl Sides<'_> {
                 self.seen.began.since(kill.last) < patience
             })
         };
-        let admit = self.admissible();
-        let goes_back = |one: &Instance| admit.iter().any(|entering| entering.id == one.id);
-        let told = |one: &&Instance| self.state.killed.contains_key(&one.id);
-        let again = self.outgoing().filter(told);
-        let again = again.filter(|one| !one.is_in_pool() && one.phase != Phase::Stopping);
+        let entering = self.entering().outgoing.iter();
+        let entering: BTreeSet<&InstanceId> = entering.map(|one| &one.id).collect();
+        let goes_back = |one: &Instance| entering.contains(&one.id);
+        let alive = |one: &&Instance| !one.is_in_pool() && one.phase != Phase::Stopping;
+        let again = self.outgoing().filter(alive);
+        let again = again.filter(|one| self.was_killed(one));
         self.draining()
             .chain(again)
             .filter(|one| !waits_for_stop(one))

@@ -8,6 +8,7 @@ use crate::observation::{Instance, Phase, Traffic};
 use crate::plan::PoolPlan;
 use crate::settings::{Gate, OnDrainDeadline};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 impl Sides<'_> {
     /// Returns what the round asks for at this moment, in the order to do it.
@@ -93,11 +94,11 @@ impl Sides<'_> {
     // ---- the pool ----------------------------------------------------------------------------------------------
 
     fn change_pools(&self) -> Vec<Action> {
-        let admit = self.admissible();
-        let withdraw = self.withdrawable(&admit);
+        let entering = self.entering();
+        let withdraw = self.withdrawable(entering);
         let change = |pool: &PoolPlan| {
             let forget: Vec<_> = self.forgettable(pool);
-            let admit: Vec<_> = admit.iter().filter_map(|one| member(one, pool)).collect();
+            let admit: Vec<_> = entering.all().filter_map(|one| member(one, pool)).collect();
             let empty = admit.is_empty() && withdraw.is_empty() && forget.is_empty();
             let withdraw = withdraw.clone();
             (!empty).then(|| {
@@ -116,14 +117,14 @@ impl Sides<'_> {
     /// never emptied on the word that nothing exists, which is also what a wrong address would say. All entries of an
     /// instance go together, so they are harmless together.
     fn forgettable(&self, pool: &PoolPlan) -> Vec<InstanceId> {
-        let may_empty = self.seen.capacity() > 0 || self.plan.target(self.incoming_role()) == 0;
+        let may_empty = self.capacity() > 0 || self.plan.target(self.incoming_role()) == 0;
         let listed = || {
             let strays = self.seen.strays.iter();
             strays.filter(|stray| stray.pool == pool.id)
         };
-        let serves = |id: &InstanceId| {
-            listed().any(|other| other.instance == *id && other.state.gets_requests())
-        };
+        let serving = listed().filter(|other| other.state.gets_requests());
+        let serving: BTreeSet<&InstanceId> = serving.map(|other| &other.instance).collect();
+        let serves = |id: &InstanceId| serving.contains(id);
         listed()
             .filter(|stray| self.is_ours(stray) && (may_empty || !serves(&stray.instance)))
             .map(|stray| stray.instance.clone())
@@ -139,35 +140,41 @@ impl Sides<'_> {
             Role::Blue => pools > 0,
         }
     }
+}
 
+impl<'a> Sides<'a> {
     /// Settled incoming instances; and, forward, outgoing ones that are needed to keep the floor. One that cannot be
     /// reached cannot enter.
-    pub(super) fn admissible(&self) -> Vec<&Instance> {
+    pub(super) fn admissible(&self) -> Entering<'a> {
         let may_enter = |role: Role, one: &Instance| {
             self.is_settled(one)
                 && one.traffic != Traffic::Serving
                 && !self.is_killed(one)
                 && self.is_reachable(role, one)
         };
-        let mut admit: Vec<&Instance> = Vec::new();
+        let mut entering: Entering<'a> = Entering::default();
         let (incoming, outgoing) = (self.incoming_role(), self.outgoing_role());
         if self.may_shift() && !self.may_lose_any(incoming) {
-            admit.extend(self.incoming().filter(|one| may_enter(incoming, one)));
+            let settled = self.incoming().filter(|one| may_enter(incoming, one));
+            entering.incoming = settled.collect();
         }
         if !self.state.is_back() && !self.may_lose_any(outgoing) {
             let missing = self
                 .floor()
-                .saturating_sub(self.seen.capacity() + admit.len());
-            let mut spare: Vec<&Instance> = self
+                .saturating_sub(self.capacity() + entering.incoming.len());
+            let mut spare: Vec<&'a Instance> = self
                 .outgoing()
                 .filter(|one| may_enter(outgoing, one))
                 .collect();
             spare.sort_by_key(|one| self.state.withdrawn.contains_key(&one.id));
-            admit.extend(spare.into_iter().take(missing));
+            spare.truncate(missing);
+            entering.outgoing = spare;
         }
-        admit
+        entering
     }
+}
 
+impl Sides<'_> {
     fn may_shift(&self) -> bool {
         if self.state.is_back() || self.incoming().any(Instance::is_in_pool) {
             return true;
@@ -181,32 +188,36 @@ impl Sides<'_> {
     }
 
     /// Outgoing instances that may leave the pool, as far as floor, order and batch allow.
-    fn withdrawable(&self, admit: &[&Instance]) -> Vec<InstanceId> {
+    fn withdrawable(&self, entering: &Entering<'_>) -> Vec<InstanceId> {
         let mut leave: Vec<InstanceId> = self.dying_in_pool();
         let together = self.plan.atomic_change && self.plan.pools.len() == 1;
-        let incoming_entering = admit
-            .iter()
-            .filter(|one| self.incoming().any(|i| i.id == one.id))
-            .count();
-        let incoming = self.incoming_capacity() + if together { incoming_entering } else { 0 };
+        let nobody = Entering::default();
+        let with = if together { entering } else { &nobody };
+        let incoming = self.incoming_capacity() + with.incoming.len();
         let stays = |one: &Instance| self.leaves_by(one).is_none();
-        let is_entering = |one: &Instance| admit.iter().any(|entering| entering.id == one.id);
-        let enters = |one: &&Instance| together && is_entering(one);
-        let serves = |one: &&Instance| one.is_capacity() || enters(one);
-        let all = || self.seen.all_instances();
-        let certain = all().filter(serves).filter(|one| stays(one)).count();
+        // Those that enter serve nowhere, or not everywhere, so nothing is counted twice.
+        let serving = || self.seen.all_instances().filter(|one| one.is_capacity());
+        let certain = serving().chain(with.all()).filter(|one| stays(one)).count();
         let keeps_floor = certain >= self.floor();
         let mut spare = certain.saturating_sub(self.floor());
         let mut may_go = self.replaced(incoming).min(self.batch_left());
-        let in_pool = |one: &&Instance| one.is_in_pool() || enters(one);
-        let mut left_in_pool = all().filter(in_pool).filter(|one| stays(one)).count();
+        if may_go == 0 {
+            return leave;
+        }
+        let in_pool = self.seen.all_instances().filter(|one| one.is_in_pool());
+        let in_pool = in_pool.chain(with.all().filter(|one| !one.is_in_pool()));
+        let mut left_in_pool = in_pool.filter(|one| stays(one)).count();
+        let dying = leave.iter();
+        let passed_over: BTreeSet<&InstanceId> = dying
+            .chain(entering.outgoing.iter().map(|one| &one.id))
+            .collect();
         let mut candidates: Vec<&Instance> = self
             .outgoing()
-            .filter(|one| one.is_in_pool() && !leave.contains(&one.id) && !is_entering(one))
+            .filter(|one| one.is_in_pool() && !passed_over.contains(&one.id))
             .collect();
         let is_told = |one: &Instance| self.state.withdrawn.contains_key(&one.id);
         candidates
-            .sort_by_key(|one| (stays(one), !is_told(one), one.is_capacity(), one.id.clone()));
+            .sort_by_cached_key(|one| (stays(one), !is_told(one), one.is_capacity(), &one.id));
         for one in candidates {
             let never_empty = left_in_pool > 1 || self.plan.target(self.incoming_role()) == 0;
             let allowed = match (stays(one), one.is_capacity()) {
@@ -361,6 +372,20 @@ impl Sides<'_> {
                 })
             })
             .collect()
+    }
+}
+
+/// Instances that are to be let into the pool.
+#[derive(Debug, Default)]
+pub(super) struct Entering<'a> {
+    pub(super) incoming: Vec<&'a Instance>,
+    /// Those that the floor needs.
+    pub(super) outgoing: Vec<&'a Instance>,
+}
+
+impl<'a> Entering<'a> {
+    fn all(&self) -> impl Iterator<Item = &'a Instance> {
+        self.incoming.iter().chain(&self.outgoing).copied()
     }
 }
 

@@ -1,11 +1,15 @@
 //! The four things a decision is made from, seen from the direction of travel: what is coming, what is leaving.
 
-use crate::journal::State;
-use crate::name::Role;
+use super::round::Entering;
+use crate::action::Victim;
+use crate::journal::{Kill, State};
+use crate::name::{InstanceId, Role};
 use crate::observation::{Instance, Observation, Pending, Phase, Stray, Traffic};
 use crate::plan::{BLIND_DEADLINE, KILL_DEADLINE, ON_ITS_WAY, ONCE_MORE, Plan};
 use crate::settings::Gate;
 use crate::time::{Moment, Span};
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What Mesos gives a task to stop when its app does not say (`taskKillGracePeriodSeconds`).
 const DEFAULT_GRACE: Span = Span::seconds(3);
@@ -17,24 +21,118 @@ pub(super) struct Sides<'a> {
     pub(super) state: &'a State,
     pub(super) seen: &'a Observation,
     pub(super) now: Moment,
+    known: Known<'a>,
+    entering: OnceCell<Entering<'a>>,
+    victims: OnceCell<Vec<Victim>>,
 }
 
-impl Sides<'_> {
-    pub(super) fn incoming(&self) -> impl Iterator<Item = &Instance> {
+/// What is asked of every instance, so worked out once: of ten thousand, each question takes milliseconds.
+struct Known<'a> {
+    /// Healthy, serving instances of both roles.
+    capacity: usize,
+    incoming_capacity: usize,
+    /// Of the instances that are seen, those that were told to stop.
+    killed: BTreeMap<&'a InstanceId, &'a Kill>,
+    /// Of those that were let into the pool, those whose admission may still come about, and when it was said.
+    admitted: BTreeMap<&'a InstanceId, Moment>,
+    /// Of those that were told to leave the pool, those that may still do so, and when it was said.
+    leaves: BTreeMap<&'a InstanceId, Moment>,
+}
+
+impl<'a> Sides<'a> {
+    pub(super) fn new(
+        plan: &'a Plan,
+        state: &'a State,
+        seen: &'a Observation,
+        now: Moment,
+    ) -> Self {
+        let incoming = if state.is_back() {
+            Role::Blue
+        } else {
+            Role::Green
+        };
+        let may_come_about = |said: &Moment| *said + ON_ITS_WAY > seen.began;
+        let late = |said: &'a BTreeMap<InstanceId, Moment>| {
+            let late = said.iter().filter(|(_, at)| may_come_about(at));
+            late.map(|(id, at)| (id, *at)).collect()
+        };
+        let capacity = seen.instances(incoming).filter(|one| one.is_capacity());
+        Self {
+            plan,
+            state,
+            seen,
+            now,
+            known: Known {
+                capacity: seen.capacity(),
+                incoming_capacity: capacity.count(),
+                killed: of_seen(&state.killed, seen),
+                admitted: late(&state.admitted),
+                leaves: late(&state.leaves),
+            },
+            entering: OnceCell::new(),
+            victims: OnceCell::new(),
+        }
+    }
+
+    pub(super) fn incoming(&self) -> impl Iterator<Item = &'a Instance> + use<'a> {
         self.seen.instances(self.incoming_role())
     }
 
-    pub(super) fn outgoing(&self) -> impl Iterator<Item = &Instance> {
+    pub(super) fn outgoing(&self) -> impl Iterator<Item = &'a Instance> + use<'a> {
         self.seen.instances(self.outgoing_role())
     }
 
+    /// Leaving, alive, out of the pool, and not told to stop yet. It is leaving for good when teal took it out, or its
+    /// traffic drains. One that is merely in no pool, say a BLUE that was just relaunched, leaves only once GREEN serves and
+    /// the floor is kept without it.
+    pub(super) fn draining(&self) -> impl Iterator<Item = &'a Instance> {
+        let spare = self.incoming_capacity() > 0 && self.capacity() >= self.floor();
+        let is_asked = !self.state.is_back() && !spare;
+        let superfluous = if is_asked {
+            self.superfluous()
+        } else {
+            BTreeSet::new()
+        };
+        let is_leaving = move |one: &Instance| {
+            self.state.is_back()
+                || spare
+                || one.traffic == Traffic::Draining
+                || self.state.withdrawn.contains_key(&one.id)
+                || superfluous.contains(&one.id)
+        };
+        self.outgoing().filter(move |one| {
+            !one.is_in_pool()
+                && one.phase != Phase::Stopping
+                && !self.is_killed(one)
+                && is_leaving(one)
+        })
+    }
+
+    /// Settled incoming instances; and, forward, outgoing ones that are needed to keep the floor.
+    pub(super) fn entering(&self) -> &Entering<'a> {
+        self.entering.get_or_init(|| self.admissible())
+    }
+
+    /// All outgoing instances that may be stopped, each with why.
+    pub(super) fn victims(&self) -> &[Victim] {
+        self.victims.get_or_init(|| self.stoppable())
+    }
+}
+
+impl Sides<'_> {
     fn is_incoming(&self, one: &Instance) -> bool {
-        self.incoming().any(|other| other.id == one.id)
+        let incoming = self.seen.revision(self.incoming_role());
+        incoming.is_some_and(|revision| revision.has(&one.id))
     }
 
     /// How many incoming instances are healthy and serving.
-    pub(super) fn incoming_capacity(&self) -> usize {
-        self.incoming().filter(|one| one.is_capacity()).count()
+    pub(super) const fn incoming_capacity(&self) -> usize {
+        self.known.incoming_capacity
+    }
+
+    /// How many instances of both roles are healthy and serving.
+    pub(super) const fn capacity(&self) -> usize {
+        self.known.capacity
     }
 
     pub(super) fn is_settled(&self, one: &Instance) -> bool {
@@ -44,15 +142,19 @@ impl Sides<'_> {
     /// Told to stop, so it gets no traffic again. Going back, a BLUE that still runs when its grace is long over is
     /// taken for one that the word never reached: BLUE has to come back.
     pub(super) fn is_killed(&self, one: &Instance) -> bool {
-        self.state.killed.contains_key(&one.id)
-            && (self.survives_at(one)).is_none_or(|at| self.is_unseen_until(at))
+        self.was_killed(one) && (self.survives_at(one)).is_none_or(|at| self.is_unseen_until(at))
+    }
+
+    /// Whether it was ever told to stop.
+    pub(super) fn was_killed(&self, one: &Instance) -> bool {
+        self.known.killed.contains_key(&one.id)
     }
 
     /// When an incoming instance that was told to stop, and runs, is taken for one that the word never reached: soon
     /// when it is not sure that it was said, late when it was.
     pub(super) fn survives_at(&self, one: &Instance) -> Option<Moment> {
-        let kill = self.state.killed.get(&one.id)?;
-        let back = self.state.is_back() && self.is_incoming(one) && one.phase == Phase::Running;
+        let kill = self.known.killed.get(&one.id)?;
+        let back = self.state.is_back() && one.phase == Phase::Running && self.is_incoming(one);
         let wait = if kill.unsure {
             GRACE_MARGIN
         } else {
@@ -76,7 +178,7 @@ impl Sides<'_> {
             self.seen.sighted_since <= since && self.seen.unseen_since(since) == Span::ZERO
         };
         let was_in = |at: Moment| has_looked(at) && one.out_since.is_some_and(|since| since > at);
-        let told = self.state.admitted.get(&one.id);
+        let told = self.known.admitted.get(&one.id);
         let told = told.map(|at| *at + how_late(was_in(*at)));
         unsure.max(told).filter(|by| self.is_unseen_until(*by))
     }
@@ -85,7 +187,7 @@ impl Sides<'_> {
     pub(super) fn leaves_by(&self, one: &Instance) -> Option<Moment> {
         let unsure = self.state.unsure_leaves.get(&one.id);
         let unsure = unsure.map(|at| *at + ON_ITS_WAY);
-        let told = self.state.leaves.get(&one.id);
+        let told = self.known.leaves.get(&one.id);
         let told = told.map(|at| *at + how_late(self.has_left_since(one, *at)));
         unsure.max(told).filter(|by| self.is_unseen_until(*by))
     }
@@ -182,39 +284,20 @@ impl Sides<'_> {
         self.plan.floor(self.incoming_role()) as usize
     }
 
-    /// Whether it is leaving for good: teal took it out, or its traffic drains. One that is merely in no pool, say a
-    /// BLUE that was just relaunched, leaves only once GREEN serves and the floor is kept without it.
-    fn is_leaving(&self, one: &Instance) -> bool {
-        let spare = self.incoming_capacity() > 0 && self.seen.capacity() >= self.floor();
-        self.state.is_back()
-            || self.state.withdrawn.contains_key(&one.id)
-            || one.traffic == Traffic::Draining
-            || spare
-            || self.is_superfluous(one)
-    }
-
-    /// Whether a GREEN serves in the place of this BLUE, which is not healthy and in no pool: it adds nothing to the
-    /// capacity, and the room that it takes may be what GREEN needs to grow.
-    fn is_superfluous(&self, one: &Instance) -> bool {
+    /// BLUE that is not healthy and in no pool, in whose place a GREEN serves: it adds nothing to the capacity, and the
+    /// room that it takes may be what GREEN needs to grow.
+    fn superfluous(&self) -> BTreeSet<&InstanceId> {
+        let serving = self.incoming_capacity();
+        if serving == 0 {
+            return BTreeSet::new();
+        }
         let alive = |one: &&Instance| one.phase != Phase::Stopping && !self.is_killed(one);
-        let useless = |one: &&Instance| alive(one) && !one.is_in_pool() && !one.is_well();
+        let useless = |one: &&Instance| !one.is_in_pool() && !one.is_well() && alive(one);
         let at_first = self.plan.blue.as_ref().map_or(0, |blue| blue.instances) as usize;
-        let both = self.outgoing().filter(alive).count() + self.incoming_capacity();
-        let excess = both.saturating_sub(at_first).min(self.incoming_capacity());
-        self.outgoing()
-            .filter(useless)
-            .take(excess)
-            .any(|other| other.id == one.id)
-    }
-
-    /// Leaving, alive, out of the pool, and not told to stop yet.
-    pub(super) fn draining(&self) -> impl Iterator<Item = &Instance> {
-        self.outgoing().filter(|one| {
-            !one.is_in_pool()
-                && one.phase != Phase::Stopping
-                && !self.is_killed(one)
-                && self.is_leaving(one)
-        })
+        let both = self.outgoing().filter(alive).count() + serving;
+        let excess = both.saturating_sub(at_first).min(serving);
+        let superfluous = self.outgoing().filter(useless).take(excess);
+        superfluous.map(|one| &one.id).collect()
     }
 
     pub(super) fn is_drained(&self, one: &Instance) -> bool {
@@ -285,6 +368,32 @@ impl Sides<'_> {
                 .is_some_and(|(gate, _)| gate == Gate::Retire);
         !self.is_warm_time_over() && (!shifting || had_moved)
     }
+}
+
+/// Of what is remembered of instances, by id, returns what is of those that are seen. Both are sorted, and walked through
+/// side by side.
+fn of_seen<'a, T>(
+    remembered: &'a BTreeMap<InstanceId, T>,
+    seen: &Observation,
+) -> BTreeMap<&'a InstanceId, &'a T> {
+    let mut both = BTreeMap::new();
+    for revision in [&seen.blue, &seen.green].into_iter().flatten() {
+        let Some(first) = revision.instances.first() else {
+            continue;
+        };
+        let mut instances = revision.instances.iter().peekable();
+        for (id, what) in remembered.range(&first.id..) {
+            while instances.next_if(|one| one.id < *id).is_some() {}
+            match instances.peek() {
+                None => break,
+                Some(one) if one.id == *id => {
+                    both.insert(id, what);
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    both
 }
 
 /// How late a change that was answered may come.

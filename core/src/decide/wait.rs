@@ -2,12 +2,13 @@
 
 use super::sides::Sides;
 use crate::action::Lock;
-use crate::name::Role;
+use crate::name::{InstanceId, Role};
 use crate::observation::{Health, Instance, Pending, Phase};
 use crate::plan::{EFFECT_DEADLINE, KILL_DEADLINE};
 use crate::settings::{Gate, OnDrainDeadline};
 use crate::time::{Moment, Span};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// Why nothing is done at this moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,7 +129,8 @@ impl Sides<'_> {
         if victims.is_empty() || !self.victims_that_leave_enough().is_empty() {
             return None;
         }
-        let is_victim = |one: &&Instance| victims.iter().any(|victim| victim.instance == one.id);
+        let named: BTreeSet<&InstanceId> = victims.iter().map(|victim| &victim.instance).collect();
+        let is_victim = |one: &&Instance| named.contains(&one.id);
         // A bake may have passed since the last action: what it kept was not to be stopped before.
         let permitted = self.outgoing().filter(is_victim);
         let permitted = permitted.map(|one| self.drain_began(one)).max();

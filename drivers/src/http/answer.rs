@@ -69,9 +69,12 @@ impl Answer {
     /// gateway that has lost it, is no such news.
     #[must_use]
     pub fn is_missing(&self) -> bool {
+        if self.status != 404 {
+            return false;
+        }
         let body = serde_json::from_slice::<Value>(&self.body).unwrap_or_default();
         let message = body.get("message").and_then(Value::as_str);
-        self.status == 404 && message.is_some_and(|message| subject(message).is_some())
+        message.is_some_and(|message| subject(message).is_some())
     }
 
     /// Returns what an answer that says no means to the caller.

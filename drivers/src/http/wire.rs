@@ -39,6 +39,11 @@ pub(crate) fn plain_wire() -> PlainWire {
     pool().build(tcp())
 }
 
+/// Returns the same without a pool: every connection ends with its answer.
+pub(crate) fn plain_wire_that_keeps_nothing() -> PlainWire {
+    pool().pool_max_idle_per_host(0).build(tcp())
+}
+
 pub(super) fn wire(config: ClientConfig) -> Wire {
     let mut tcp = tcp();
     tcp.enforce_http(false);

@@ -237,9 +237,9 @@ impl Orchestrator for Marathon {
             .await?;
         let envelope: AppsEnvelope = answer.read()?;
         let clock = self.reckoning.clock(asked, &answer);
-        let found = envelope.apps.into_iter().map(|body| {
-            let definition = definition::postable(&body);
-            let app = App::read(body)?;
+        let found = envelope.apps.into_iter().map(|listed| {
+            let definition = definition::postable(listed.fields.clone());
+            let app = App::read(listed)?;
             Ok(Found {
                 definition,
                 sighting: app.sighting(&clock)?,

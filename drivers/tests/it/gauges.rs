@@ -5,7 +5,9 @@ use std::time::Duration;
 use teal_core::definition::PendingSource;
 use teal_core::name::{Address, Addresses, InstanceId};
 use teal_core::observation::Pending;
-use teal_drivers::gauge::{Gauges, HttpGauges, Question, probe};
+use teal_drivers::gauge::{Gauges, HttpGauges, Question, READINGS_AT_ONCE, probe};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 #[tokio::test]
 async fn a_gauge_is_read_from_a_page_and_from_a_document() {
@@ -139,6 +141,43 @@ async fn every_instance_that_was_asked_about_is_in_the_answer_with_its_age() {
         read[&InstanceId::from("slow")].pending,
         Pending::Unknown(_)
     ));
+}
+
+/// Ten thousand kept connections are more descriptors than a process may have.
+#[tokio::test]
+async fn no_connection_is_kept_after_a_reading_of_more_gauges_than_are_read_at_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (open, mut watched) = tokio::sync::watch::channel((0, 0));
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            open.send_modify(|(all, open)| (*all, *open) = (*all + 1, *open + 1));
+            let open = open.clone();
+            tokio::spawn(async move {
+                let page = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\npending 0\n";
+                let mut head = [0; 1024];
+                while stream.read(&mut head).await.is_ok_and(|count| count > 0) {
+                    stream.write_all(page.as_bytes()).await.unwrap();
+                }
+                open.send_modify(|(_, open)| *open -= 1);
+            });
+        }
+    });
+    let question = |index: usize| Question {
+        instance: InstanceId(format!("i{index}")),
+        source: prometheus("/metrics"),
+        addresses: [Address(address.clone())].into(),
+    };
+    let asked: Vec<_> = (0..=READINGS_AT_ONCE).map(question).collect();
+    let gauges = HttpGauges::new();
+
+    let read = gauges.read(&asked).await;
+
+    assert!(read.values().all(|one| one.pending == Pending::Count(0)));
+    let all = asked.len();
+    let closed = watched.wait_for(|seen| *seen == (all, 0));
+    let closed = tokio::time::timeout(Duration::from_secs(5), closed).await;
+    assert!(closed.is_ok(), "connections are kept");
 }
 
 async fn read(source: &PendingSource, server: &Canned) -> Pending {

@@ -2,7 +2,7 @@
 
 use super::shown::Shown;
 use crate::systems::Systems;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use teal_core::definition::PendingSource;
 use teal_core::name::{InstanceId, PoolId, RevisionId, Role};
 use teal_core::observation::{PendingSighting, Phase, PoolSighting, RevisionSighting, Sighting};
@@ -86,10 +86,9 @@ impl Looker {
         is_back: bool,
     ) -> BTreeMap<InstanceId, PendingSighting> {
         let outgoing = if is_back { Role::Green } else { Role::Blue };
-        let serving = |id: &InstanceId| {
-            let mut all = pools.iter().flat_map(|pool| &pool.endpoints);
-            all.any(|endpoint| endpoint.instance == *id && endpoint.state.gets_requests())
-        };
+        let endpoints = pools.iter().flat_map(|pool| &pool.endpoints);
+        let serving = endpoints.filter(|endpoint| endpoint.state.gets_requests());
+        let serving: BTreeSet<&InstanceId> = serving.map(|endpoint| &endpoint.instance).collect();
         let count: usize = revisions
             .values()
             .map(|revision| revision.instances.len())
@@ -110,7 +109,7 @@ impl Looker {
                     source: source.clone(),
                     addresses: one.addresses.clone(),
                 };
-                if *role == outgoing && !serving(&one.id) {
+                if *role == outgoing && !serving.contains(&one.id) {
                     leaving.push(question);
                 } else if count <= SMALL {
                     shown.push(question);

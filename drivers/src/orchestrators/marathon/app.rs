@@ -17,7 +17,15 @@ const SAME_START: Span = Span(500);
 /// `GET /v2/apps`.
 #[derive(Deserialize)]
 pub(super) struct AppsEnvelope {
-    pub(super) apps: Vec<Value>,
+    pub(super) apps: Vec<ListedApp>,
+}
+
+/// An app with all its fields. Its tasks, of which there may be ten thousand, are read as they come.
+#[derive(Deserialize)]
+pub(super) struct ListedApp {
+    tasks: Option<Vec<Task>>,
+    #[serde(flatten)]
+    pub(super) fields: Map<String, Value>,
 }
 
 /// `GET /v2/apps/{id}`.
@@ -164,8 +172,13 @@ struct CheckResult {
 }
 
 impl App {
-    pub(super) fn read(body: Value) -> Result<Self, String> {
-        serde_json::from_value(body).map_err(|error| error.to_string())
+    pub(super) fn read(listed: ListedApp) -> Result<Self, String> {
+        let app = serde_json::from_value(Value::Object(listed.fields));
+        let app: Self = app.map_err(|error| error.to_string())?;
+        Ok(Self {
+            tasks: listed.tasks,
+            ..app
+        })
     }
 
     pub(super) fn label(&self, name: &str) -> Option<&str> {

@@ -17,8 +17,7 @@ const READ_ONLY: [&str; 10] = [
 ];
 
 /// Returns the app as it can be posted again, with its service ports, so that it comes back as it was.
-pub(super) fn postable(app: &Value) -> Map<String, Value> {
-    let mut app = app.as_object().cloned().unwrap_or_default();
+pub(super) fn postable(mut app: Map<String, Value>) -> Map<String, Value> {
     app.retain(|key, _| key != "version" && !READ_ONLY.contains(&key.as_str()));
     app.values_mut().for_each(drop_nulls);
     app.retain(|_, value| !value.is_null());
@@ -64,6 +63,10 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn fields(shown: &Value) -> Map<String, Value> {
+        shown.as_object().cloned().unwrap()
+    }
+
     #[test]
     fn what_marathon_adds_is_taken_out_and_what_was_given_stays() {
         let shown = json!({
@@ -81,7 +84,7 @@ mod tests {
             "container": { "type": "DOCKER", "docker": { "image": "i" },
                            "portMappings": [{ "containerPort": 3000, "servicePort": 10000 }] }
         });
-        assert_eq!(Value::Object(postable(&shown)), expected);
+        assert_eq!(Value::Object(postable(fields(&shown))), expected);
     }
 
     #[test]
@@ -106,7 +109,7 @@ mod tests {
                 json!({ "ports": [], "portDefinitions": [] }),
             ),
         ] {
-            assert_eq!(Value::Object(postable(&shown)), expected, "{shown}");
+            assert_eq!(Value::Object(postable(fields(&shown))), expected, "{shown}");
         }
     }
 }

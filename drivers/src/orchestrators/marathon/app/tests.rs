@@ -36,7 +36,7 @@ fn a_states_phase_is_what_the_instance_is_in() {
 fn counts_that_cannot_be_added_up_in_32_bits_are_counts_all_the_same() {
     let app =
         json!({ "id": "/a", "instances": 1, "tasksRunning": u32::MAX, "tasksStaged": u32::MAX });
-    let app = App::read(app).expect("it is an app");
+    let app = App::read(listed(app)).expect("it is an app");
 
     let why = app.sighting(&clock()).expect_err("it lists no tasks");
 
@@ -393,8 +393,12 @@ fn sight(task: Value) -> Vec<InstanceSighting> {
         .instances
 }
 
+fn listed(body: Value) -> ListedApp {
+    serde_json::from_value(body).expect("it is an app")
+}
+
 fn app(mut body: Value) -> App {
     body["id"] = json!("/oinker");
     body["instances"] = json!(1);
-    App::read(body).expect("is an app")
+    App::read(listed(body)).expect("is an app")
 }
