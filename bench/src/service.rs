@@ -191,7 +191,8 @@ async fn connection(mut stream: TcpStream, work: Rc<Work>, mut ends: watch::Rece
         filled += count;
         while let Some(end) = find(&buffer[..filled], b"\r\n\r\n") {
             let answer = work.answer(&buffer[..end], Instant::now());
-            if stream.write_all(&answer).await.is_err() {
+            let is_last = find(&buffer[..end], b"Connection: close").is_some();
+            if stream.write_all(&answer).await.is_err() || is_last {
                 return;
             }
             buffer.copy_within(end + 4..filled, 0);
