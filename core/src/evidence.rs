@@ -284,9 +284,11 @@ impl Look<'_> {
             in_flight,
             pending,
             idle_samples: 0,
+            sampled_at: None,
         };
         self.count_idle(&instance, &mut held);
         instance.idle_samples = held.idle_samples;
+        instance.sampled_at = held.sampled_at;
         (instance, held)
     }
 

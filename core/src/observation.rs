@@ -334,6 +334,9 @@ pub struct Instance {
     pub pending: Pending,
     /// How many fresh samples in a row have read it out of the pool, with nothing in flight and nothing pending.
     pub idle_samples: u32,
+    /// When the last of them was taken; None when there is none.
+    #[serde(default)]
+    pub sampled_at: Option<Moment>,
 }
 
 impl Revision {

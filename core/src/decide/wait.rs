@@ -297,14 +297,24 @@ impl Sides<'_> {
         if self.now >= due {
             text += &format!("; overdue since {}", self.now.since(due));
         }
-        let until = self.now + settings.drain_interval;
         Some(Waiting {
             on: WaitingFor::Drain,
             text,
-            until,
+            until: self.next_sample(&busy),
             deadline,
             then,
         })
+    }
+
+    /// Returns when to read again what drains: an interval after the last sample that counts, so that none comes too early
+    /// to count. Gauges do not answer all at once: those that are due a little later than the first are read with it.
+    fn next_sample(&self, busy: &[&Instance]) -> Moment {
+        let interval = self.plan.settings.drain_interval;
+        let due = |one: &&Instance| one.sampled_at.unwrap_or(self.now) + interval;
+        let first = busy.iter().map(due).min().unwrap_or(self.now + interval);
+        let together = first + Span(interval.0 / 10);
+        let with_it = busy.iter().map(due).filter(|due| *due <= together);
+        with_it.max().unwrap_or(first)
     }
 
     /// What keeps one instance from being drained, as a person would say it.

@@ -17,6 +17,7 @@ fn instance(id: &str, traffic: Traffic) -> Instance {
         in_flight: Some(0),
         pending: Pending::NotWatched,
         idle_samples: 0,
+        sampled_at: None,
     }
 }
 

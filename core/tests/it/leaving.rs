@@ -161,3 +161,32 @@ fn one_that_left_again_just_after_it_was_let_in_is_not_stopped_for_a_second() {
     let waited = world.now.since(since);
     assert!(waited >= Span::seconds(1) && waited < Span::seconds(2));
 }
+
+#[test]
+fn a_look_between_two_samples_does_not_put_off_the_next_one() {
+    let mut world = World::new(1, &[("drain_interval", "200ms")], 3);
+    let drains = |world: &mut World| {
+        let seen = world.look();
+        let blue = seen.revision(Role::Blue)?.instances.first()?;
+        let sampled = blue.sampled_at?;
+        match decide(&world.plan, &world.state, &seen, world.now) {
+            Decision::Wait { until, reason } if reason.on == WaitingFor::Drain => {
+                Some((sampled, until))
+            }
+            Decision::Wait { .. } | Decision::Act(_) | Decision::Finish(_) => None,
+        }
+    };
+    for _ in 0..500 {
+        if let Some((sampled, _)) = drains(&mut world) {
+            world.now = world.now + Span::millis(50);
+
+            assert_eq!(
+                drains(&mut world),
+                Some((sampled, sampled + Span::millis(200)))
+            );
+            return;
+        }
+        assert_eq!(world.step(), None);
+    }
+    panic!("BLUE never drained");
+}

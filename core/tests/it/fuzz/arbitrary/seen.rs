@@ -50,7 +50,7 @@ fn instance(id: InstanceId) -> BoxedStrategy<Instance> {
         ][..],
     );
     let since = || option::of(moment());
-    let times = (since(), since(), since(), since());
+    let times = (since(), since(), since(), since(), since());
     let facts = (phase(), any::<bool>(), health(), addresses(), traffic);
     (times, facts, in_flight(), pending(), count())
         .prop_map(move |(times, facts, in_flight, pending, idle)| Instance {
@@ -67,6 +67,7 @@ fn instance(id: InstanceId) -> BoxedStrategy<Instance> {
             in_flight,
             pending,
             idle_samples: idle,
+            sampled_at: times.4,
         })
         .boxed()
 }
