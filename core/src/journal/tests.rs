@@ -1,3 +1,5 @@
+//! What a journal folds into, and what changes between two pictures.
+
 use super::*;
 use crate::name::{Addresses, RevisionId};
 use crate::observation::Revision;
