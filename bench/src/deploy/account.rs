@@ -176,8 +176,11 @@ impl Story<'_> {
 
     fn stop(&self, id: &str, life: Life) -> Option<f64> {
         let kill = self.kill(id)?;
-        let is_gone = |entry: &&Entry| entry.seq > kill.seq && instance(entry, id).is_null();
-        let gone = self.journal.of("seen").find(is_gone)?;
+        let mut later = self.journal.of("seen").filter(|seen| seen.seq > kill.seq);
+        let gone = later.find(|seen| {
+            let gone = seen.value["picture"]["gone"].as_array();
+            gone.is_some_and(|gone| gone.iter().any(|one| one == id))
+        })?;
         Some(ms(gone.at_ms) - ms(life.ended_ms))
     }
 
@@ -187,7 +190,7 @@ impl Story<'_> {
     }
 }
 
-/// Returns an instance in a picture of the world; null if it is not in it.
+/// Returns an instance in a picture, which shows what changed; null if it did not.
 fn instance<'a>(seen: &'a Entry, id: &str) -> &'a Value {
     &seen.value["picture"]["instances"][id]
 }
@@ -228,8 +231,9 @@ x {"seq":5,"at":3100,"event":"intended","action":{"pool":{"do":"change","admit":
 x {"seq":6,"at":3105,"event":"performed","intent":5}
 x {"seq":7,"at":4600,"event":"intended","action":{"instance":{"do":"kill","victims":[{"instance":"b"}]}}}
 x {"seq":8,"at":4610,"event":"performed","intent":7}
-x {"seq":9,"at":4700,"event":"seen","picture":{"instances":{"g":{"role":"green","health":"healthy"}}}}
-x {"seq":10,"at":5990,"event":"ended","outcome":{"outcome":"completed"}}"#;
+x {"seq":9,"at":4650,"event":"seen","picture":{"instances":{"g":{"role":"green","health":"healthy"}}}}
+x {"seq":10,"at":4700,"event":"seen","picture":{"instances":{},"gone":["b"]}}
+x {"seq":11,"at":5990,"event":"ended","outcome":{"outcome":"completed"}}"#;
 
     fn account() -> Account {
         let blue = Life {

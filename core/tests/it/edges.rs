@@ -3,6 +3,7 @@
 use crate::on_its_way::{decided, enters};
 use crate::world::{Green, World};
 use serde_json::json;
+use std::collections::BTreeMap;
 use teal_core::action::{Action, InstanceAction, Lock, PoolAction};
 use teal_core::decide::{Decision, decide};
 use teal_core::evidence::Evidence;
@@ -13,6 +14,7 @@ use teal_core::observation::{
     PoolSighting, RevisionSighting, Sighting, Stray,
 };
 use teal_core::plan::PoolPlan;
+use teal_core::settings::Settings;
 use teal_core::{Moment, Span};
 
 #[test]
@@ -312,4 +314,33 @@ fn evidence_forgets_instances_that_are_gone_and_listed_in_no_pool() {
     drop(world.look());
 
     assert!(!remembers(&world));
+}
+
+#[test]
+fn a_rollback_does_not_end_while_an_entry_of_what_is_gone_is_all_that_gets_requests() {
+    let mut world = World::new(1, &[], 3);
+    // BLUE serves nobody when it begins, so nothing is owed to it at the end.
+    world.fleet(Role::Blue).copies[0].health = Health::Unhealthy;
+    world.pool = Some(BTreeMap::new());
+    world.plan_anew(&Settings::default());
+    for _ in 0..1000 {
+        if world.serving(Role::Green) > 0 {
+            break;
+        }
+        assert_eq!(world.step(), None);
+    }
+    assert!(world.serving(Role::Green) > 0);
+    world.ask(Command::Rollback {
+        reason: "orders fail".to_owned(),
+    });
+    // Somebody removes GREEN, its entries stay, and BLUE is not better.
+    world.fleet(Role::Blue).copies[0].health = Health::Unhealthy;
+    world.fleets.remove(&Role::Green);
+    world.now = world.now + Span::minutes(1);
+
+    let seen = world.look();
+    let decision = decide(&world.plan, &world.state, &seen, world.now);
+
+    assert!(seen.strays.iter().any(|stray| stray.known), "{seen:?}");
+    assert!(!matches!(decision, Decision::Finish(_)), "{decision:?}");
 }
