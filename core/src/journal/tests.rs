@@ -71,3 +71,11 @@ fn only_what_is_otherwise_than_before_is_news() {
     assert_eq!(changes.capacity, 1);
     assert_eq!(picture, Picture::of(&later));
 }
+
+#[test]
+fn a_picture_that_an_earlier_version_wrote_is_read() {
+    let picture: Picture = serde_json::from_str(r#"{"capacity":3,"instances":{}}"#).unwrap();
+
+    assert_eq!(picture.capacity, 3);
+    assert!(picture.gone.is_empty());
+}
