@@ -83,3 +83,40 @@ impl Drop for Shown {
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use async_trait::async_trait;
+    use teal_core::definition::PendingSource;
+    use teal_core::name::Addresses;
+    use teal_drivers::Reading;
+    use tokio::time::Instant;
+
+    struct Silent;
+
+    #[async_trait]
+    impl Gauges for Silent {
+        async fn read(&self, _: &[Question]) -> BTreeMap<InstanceId, Reading> {
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn gauges_that_do_not_answer_keep_only_the_first_look_waiting_and_not_for_long() {
+        let shown = Shown::new(Arc::new(Silent));
+        let asked = vec![Question {
+            instance: InstanceId::from("blue-1"),
+            source: PendingSource::None,
+            addresses: Addresses::default(),
+        }];
+        let began = Instant::now();
+
+        assert_eq!(shown.read(asked.clone()).await, Readings::new());
+        let first = began.elapsed();
+        assert_eq!(shown.read(asked).await, Readings::new());
+
+        assert_eq!(first, FIRST_LIMIT);
+        assert_eq!(began.elapsed(), first);
+    }
+}
